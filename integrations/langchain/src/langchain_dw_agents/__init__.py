@@ -1,0 +1,9 @@
+"""LangChain and LangGraph agents on Doubleword's service tiers.
+
+Owns: the names that users import. Must not hold logic.
+"""
+
+from langchain_dw_agents.carry import DoublewordWarning
+from langchain_dw_agents.chat_model import ChatDoubleword
+
+__all__ = ["ChatDoubleword", "DoublewordWarning"]

@@ -1,0 +1,144 @@
+"""Batches of calls, from threads, asyncio and trio.
+
+Owns: the runnable methods that LangChain's defaults cannot serve here: synchronous batches (by default a
+handful of threads, so that a thousand deferred answers would be awaited one handful after another) and
+everything asynchronous under trio. Must not import the chat model.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables.config import get_config_list
+
+from langchain_dw_agents import fanout
+from langchain_dw_agents.on_trio import in_trio_task, in_worker_thread
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from langchain_core.language_models import BaseChatModel, LanguageModelInput
+    from langchain_core.messages import AIMessage, AIMessageChunk
+    from langchain_core.runnables import RunnableConfig
+
+    _Base = BaseChatModel
+else:
+    _Base = object
+
+__all__ = ["Batching"]
+
+
+class Batching(_Base):
+    """Mixed into a chat model before its base class."""
+
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """Answer all inputs, all in flight at once unless ``config["max_concurrency"]`` limits them.
+
+        Works inside a running event loop too (which it blocks, as any synchronous call does). The first error
+        ends the batch and cancels the rest, unless ``return_exceptions`` puts errors into the list.
+        """
+        if len(inputs) < 2:  # noqa: PLR2004 - "several" begins at two
+            return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+        return fanout.run(partial(self.abatch, inputs, config, return_exceptions=return_exceptions, **kwargs))
+
+    def batch_as_completed(  # type: ignore[override]  # one signature stands for the two overloads
+        self,
+        inputs: Sequence[LanguageModelInput],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> Iterator[tuple[int, AIMessage | Exception]]:
+        """Answer all inputs at once (see ``batch``) and yield ``(index, answer)`` as each arrives."""
+        if not inputs:
+            return iter(())
+        return fanout.iterate(
+            partial(
+                super().abatch_as_completed, inputs, config, return_exceptions=return_exceptions, **kwargs
+            )
+        )
+
+    async def ainvoke(
+        self,
+        input: LanguageModelInput,  # noqa: A002 - LangChain's name for it
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        """Answer one input, on asyncio or trio."""
+        if in_trio_task():
+            return await in_worker_thread(partial(self.invoke, input, config, stop=stop, **kwargs))
+        return await super().ainvoke(input, config, stop=stop, **kwargs)
+
+    async def astream(
+        self,
+        input: LanguageModelInput,  # noqa: A002 - LangChain's name for it
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        """Yield the answer to one input as one chunk, on asyncio or trio."""
+        if in_trio_task():
+            stream = partial(self.stream, input, config, stop=stop, **kwargs)
+            for chunk in await in_worker_thread(lambda: list(stream())):
+                yield chunk
+        else:
+            async for chunk in super().astream(input, config, stop=stop, **kwargs):
+                yield chunk
+
+    async def abatch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """Answer all inputs at once (see ``batch``), on asyncio or trio."""
+        if not in_trio_task():
+            return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+        configs = get_config_list(config, len(inputs))
+        return await self._abatch_on_trio(inputs, configs, return_exceptions=return_exceptions, **kwargs)
+
+    async def _abatch_on_trio(
+        self,
+        inputs: list[LanguageModelInput],
+        configs: list[RunnableConfig],
+        *,
+        return_exceptions: bool,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        import math
+
+        import anyio
+
+        answers: dict[int, Any] = {}
+        limit = anyio.CapacityLimiter((configs[0].get("max_concurrency") if configs else None) or math.inf)
+        failed: list[Exception] = []
+
+        async def answer(index: int) -> None:
+            try:
+                async with limit:
+                    answers[index] = await self.ainvoke(inputs[index], configs[index], **kwargs)
+            except Exception as error:  # noqa: BLE001 - returned or raised below, as the caller asked
+                answers[index] = error
+                failed.append(error)
+                if not return_exceptions:
+                    group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            for index in range(len(inputs)):
+                group.start_soon(answer, index)
+        if failed and not return_exceptions:
+            raise failed[0]
+        return [answers[index] for index in range(len(inputs))]

@@ -1,0 +1,243 @@
+"""The model's settings: where they come from, which are refused, and the step that they make.
+
+Owns: defaults from the environment, the checks on fields (at construction and per call), and the split of a
+call's arguments into what travels in the body and what says how it travels. Must not import the chat model.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+from typing import TYPE_CHECKING, Any, Final, TypedDict
+
+from langchain_core.runnables.config import ensure_config
+from pydantic import SecretStr
+from pydantic.v1 import BaseModel as BaseModelV1
+
+from dw_agents import Step
+from langchain_dw_agents.errors import InvalidStep
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from langchain_openai.chat_models.base import BaseChatOpenAI
+
+__all__ = [
+    "KEY_VARIABLE",
+    "Travel",
+    "address_from_environment",
+    "check",
+    "is_pydantic_1",
+    "key_from_environment",
+    "split",
+    "step",
+    "whereabouts",
+]
+
+KEY_VARIABLE: Final = "DOUBLEWORD_API_KEY"
+_ADDRESS_VARIABLES: Final = ("DOUBLEWORD_BASE_URL", "DOUBLEWORD_API_BASE")
+_TIERS: Final = ("flex", "batch", "priority", "background")
+
+_NO_CLIENT: Final = "the engine does the talking; configure it with Engine.shared(...) before the first call"
+_FIELDS_WITHOUT_EFFECT: Final[Mapping[str, str]] = {
+    "client": _NO_CLIENT,
+    "async_client": _NO_CLIENT,
+    "root_client": _NO_CLIENT,
+    "root_async_client": _NO_CLIENT,
+    "http_client": _NO_CLIENT,
+    "http_async_client": _NO_CLIENT,
+    "http_socket_options": _NO_CLIENT,
+    "default_query": "put what the address needs into base_url",
+    "openai_organization": "the key alone says whose account it is",
+}
+
+
+class Travel(TypedDict):
+    """How a call travels, as opposed to what it asks."""
+
+    service_tier: str
+    completion_window: str | None
+    on_unknown: str | None
+    timeout: float | None
+    max_retries: int | None
+    heartbeat: float | None
+
+
+def key_from_environment() -> SecretStr | None:
+    """Return the key in ``DOUBLEWORD_API_KEY``, if any."""
+    key = os.environ.get(KEY_VARIABLE)
+    return SecretStr(key) if key else None
+
+
+def address_from_environment() -> str | None:
+    """Return the address in ``DOUBLEWORD_BASE_URL`` or ``DOUBLEWORD_API_BASE``, if any."""
+    return next((address for name in _ADDRESS_VARIABLES if (address := os.environ.get(name))), None)
+
+
+def check(model: BaseChatOpenAI) -> None:
+    """Refuse fields that cannot hold.
+
+    Raises:
+        InvalidStep: names the field and the mend (pydantic reports it as a ``ValidationError``).
+    """
+    _check_model_name(model.model_name)
+    _check_tier(model.service_tier)
+    _check_timeout(model.request_timeout)
+    _check_window(getattr(model, "completion_window", None), model.service_tier)
+    key = model.openai_api_key
+    if isinstance(key, str):
+        model.openai_api_key = SecretStr(key)
+    elif inspect.iscoroutinefunction(key):
+        raise InvalidStep(
+            "api_key is an async function; give a string, a SecretStr or a plain function.", field="api_key"
+        )
+    for name, mend in _FIELDS_WITHOUT_EFFECT.items():
+        if getattr(model, name) is not None:
+            raise InvalidStep(f"{name} has no effect here: {mend}.", field=name)
+    _check_streaming_fields(model)
+
+
+def _check_streaming_fields(model: BaseChatOpenAI) -> None:
+    if model.openai_proxy and model.openai_proxy != os.environ.get("OPENAI_PROXY"):
+        raise InvalidStep(
+            "openai_proxy has no effect here; set HTTPS_PROXY, which the engine honours.",
+            field="openai_proxy",
+        )
+    default_pause = type(model).model_fields["stream_chunk_timeout"].get_default(call_default_factory=True)
+    if model.stream_chunk_timeout and model.stream_chunk_timeout != default_pause:
+        raise InvalidStep(
+            "stream_chunk_timeout cannot hold: the answer comes in one piece, after as long as the tier "
+            "takes; use timeout= for a limit on the whole call.",
+            field="stream_chunk_timeout",
+        )
+    if model.include_response_headers:
+        raise InvalidStep(
+            "include_response_headers cannot hold: a deferred answer has no reply of its own.",
+            field="include_response_headers",
+        )
+    if model.use_responses_api is False:
+        raise InvalidStep(
+            "use_responses_api=False cannot hold: the deferred tiers are on the Responses API; leave it out.",
+            field="use_responses_api",
+        )
+    if model.use_previous_response_id:
+        raise InvalidStep(
+            "use_previous_response_id cannot hold: the service cannot load earlier responses; the whole history "
+            "is sent each time.",
+            field="use_previous_response_id",
+        )
+
+
+def split(model: BaseChatOpenAI, kwargs: Mapping[str, Any]) -> tuple[Travel, dict[str, Any]]:
+    """Split a call's arguments; what the call does not say about travelling, the model's fields do.
+
+    Raises:
+        InvalidStep: a per-call setting that cannot hold.
+    """
+    asked = dict(kwargs)
+
+    def setting(name: str, field: str = "") -> Any:
+        return asked.pop(name) if name in asked else getattr(model, field or name)
+
+    travel = Travel(
+        service_tier=setting("service_tier"),
+        completion_window=setting("completion_window"),
+        on_unknown=setting("on_unknown"),
+        timeout=setting("timeout", "request_timeout"),
+        max_retries=setting("max_retries"),
+        heartbeat=setting("heartbeat"),
+    )
+    _check_tier(travel["service_tier"])
+    _check_timeout(travel["timeout"])
+    if travel["heartbeat"] is not None and not _is_positive(travel["heartbeat"]):
+        raise InvalidStep(
+            f"heartbeat={travel['heartbeat']!r} must be a number of seconds above 0.", field="heartbeat"
+        )
+    if travel["service_tier"] != "batch" and "completion_window" not in kwargs:
+        travel["completion_window"] = None  # the model's window is for its own tier; this call chose another
+    if "model" in asked:
+        _check_model_name(asked["model"])
+    for name in ("ls_structured_output_format", "stream", "stream_usage"):
+        asked.pop(name, None)
+    return travel, asked
+
+
+def step(
+    body: Mapping[str, Any], travel: Travel, where: tuple[str, str], headers: Mapping[str, str] | None
+) -> Step:
+    """Make the step of a call.
+
+    Args:
+        body: the JSON body.
+        travel: how it travels.
+        where: its scope and label; see ``whereabouts``.
+        headers: sent with the request, besides the engine's own.
+    """
+    scope, label = where
+    extra: dict[str, Any] = {"headers": dict(headers)} if headers else {}
+    return Step(
+        endpoint="/responses",
+        body=body,
+        service_tier=travel["service_tier"],  # type: ignore[arg-type]  # _check_tier saw to it
+        completion_window=travel["completion_window"],
+        timeout=travel["timeout"],
+        max_retries=travel["max_retries"],
+        on_unknown=travel["on_unknown"],  # type: ignore[arg-type]  # the engine checks it
+        scope=scope,
+        label=label,
+        **extra,
+    )
+
+
+def whereabouts(metadata: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Return the scope and the label of a call from its run's metadata.
+
+    The scope is LangGraph's checkpoint namespace, which stays the same when a graph is resumed. The label,
+    for people, is the agent's name, else the node's.
+
+    Args:
+        metadata: of the model's run; None where LangChain gives no run (streams): the enclosing run's then.
+    """
+    known: Mapping[str, Any] = metadata if metadata is not None else (ensure_config().get("metadata") or {})
+    scope = known.get("langgraph_checkpoint_ns") or ""
+    label = known.get("lc_agent_name") or known.get("langgraph_node") or ""
+    return str(scope), str(label)
+
+
+def is_pydantic_1(schema: object) -> bool:
+    """Whether ``schema`` is a class of pydantic 1."""
+    return isinstance(schema, type) and issubclass(schema, BaseModelV1)
+
+
+def _check_model_name(name: object) -> None:
+    if not isinstance(name, str) or not name.strip():
+        raise InvalidStep(
+            f"model={name!r} names no model; for example model='Qwen/Qwen3.5-35B-A3B-FP8'.", field="model"
+        )
+
+
+def _check_tier(tier: object) -> None:
+    if tier not in _TIERS:
+        known = ", ".join(repr(one) for one in _TIERS)
+        raise InvalidStep(f"service_tier={tier!r} is not known; use one of {known}.", field="service_tier")
+
+
+def _check_timeout(timeout: object) -> None:
+    if timeout is not None and not _is_positive(timeout):
+        raise InvalidStep(
+            f"timeout={timeout!r} must be a number of seconds above 0: the limit for the whole call.",
+            field="timeout",
+        )
+
+
+def _check_window(window: object, tier: object) -> None:
+    if window is not None and tier != "batch":
+        raise InvalidStep(
+            f'completion_window={window!r} belongs to service_tier="batch"; this model is {tier!r}.',
+            field="completion_window",
+        )
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf

@@ -1,0 +1,55 @@
+"""The emulator: a local server that behaves like the Doubleword inference API.
+
+Owns: the public names, loaded when they are first used. Start one with ``python -m dw_agents.emulator``, with
+``with Emulator() as emulator:``, or with the pytest fixture in ``dw_agents.emulator.fixtures``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dw_agents.emulator.accounts import Account
+    from dw_agents.emulator.backends.base import Backend, UpstreamError
+    from dw_agents.emulator.counters import Counters, CounterSnapshot
+    from dw_agents.emulator.faults import Fault, Faults
+    from dw_agents.emulator.jobs import Job
+    from dw_agents.emulator.server import Emulator
+
+__all__ = [
+    "Account",
+    "Backend",
+    "CounterSnapshot",
+    "Counters",
+    "Emulator",
+    "Fault",
+    "Faults",
+    "Job",
+    "UpstreamError",
+]
+
+_HOMES = {
+    "Account": "accounts",
+    "Backend": "backends.base",
+    "CounterSnapshot": "counters",
+    "Counters": "counters",
+    "Emulator": "server",
+    "Fault": "faults",
+    "Faults": "faults",
+    "Job": "jobs",
+    "UpstreamError": "backends.base",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,183 @@
+"""The service behind the routes: its state, and the life of a stored model call.
+
+Owns: ``Service``, which routes are given, and running a job from its body to its last state. Must not import
+routes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from dw_agents.emulator.accounts import Accounts
+from dw_agents.emulator.answers import Answers, CancelledUpstream, NetworkError
+from dw_agents.emulator.backends.base import UpstreamError
+from dw_agents.emulator.clock import Clock, parse_duration
+from dw_agents.emulator.errors import Refused
+from dw_agents.emulator.jobs import Job, JobStore
+from dw_agents.emulator.objects import error_type, openai_object, output_items, response_usage, stored_object
+from dw_agents.emulator.reasoning import reasoning_refusal
+from dw_agents.emulator.scheduler import Scheduler
+from dw_agents.emulator.translate import BadBodyError, to_chat
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dw_agents.emulator.backends.base import Backend
+    from dw_agents.emulator.counters import Counters
+    from dw_agents.emulator.faults import Fault
+    from dw_agents.emulator.jobs import Tier
+    from dw_agents.emulator.settings import Settings
+
+__all__ = ["Service"]
+
+
+class Service:
+    """The state that routes share.
+
+    Args:
+        settings: the knobs; those without a duration are read live.
+        backend: what answers.
+        counters: where everything is counted.
+    """
+
+    def __init__(self, settings: Settings, backend: Backend, counters: Counters) -> None:
+        self.settings = settings
+        self.counters = counters
+        self.faults = settings.faults
+        self.clock = Clock(settings.speed)
+        self.accounts = Accounts(settings.api_keys)
+        self.jobs = JobStore(self.clock.now)
+        self.answers = Answers(backend, self.clock, retries=settings.upstream_retries)
+        self._rng = random.Random(settings.seed)  # noqa: S311 - repeatable durations, not secrets
+        self._realtime_latency = parse_duration(settings.realtime_latency)
+        self.scheduler = Scheduler(
+            self.clock,
+            self._rng,
+            self.perform,
+            pickup=parse_duration(settings.pickup),
+            latency=parse_duration(settings.latency),
+            claim_interval=settings.claim_interval,
+            claim_batch=settings.claim_batch,
+            model_concurrency=settings.model_concurrency,
+            cold_models=frozenset(settings.cold_models),
+        )
+
+    @property
+    def like_openai(self) -> bool:
+        """Whether responses look and cancel as OpenAI's do."""
+        return self.settings.cancel_route == "post"
+
+    def knows_model(self, model: str) -> bool:
+        """Whether the model exists here."""
+        return self.settings.models is None or model in self.settings.models
+
+    def encoded(self, job: Job) -> bytes:
+        """The response object of a job as JSON; kept until the job changes."""
+        if job.encoded is None:
+            shown = openai_object(job) if self.like_openai else stored_object(job)
+            job.encoded = msgspec.json.encode(shown)
+        return job.encoded
+
+    def submit(self, job: Job) -> None:
+        """Accept a flex or background job: stored, counted, queued."""
+        self.jobs.add(job)
+        self.counters.stored()
+        self.counters.called(job.tier)
+        self.scheduler.submit(job)
+
+    def submit_realtime(self, job: Job) -> None:
+        """Accept a realtime job that runs in the background."""
+        self.jobs.add(job)
+        self.counters.stored()
+        self.counters.called("realtime")
+        self.scheduler.run_now(job, self.realtime_latency())
+
+    async def wait(self, job: Job) -> bool:
+        """Hold a blocking call until its job ends; false when the time-out of such calls passed first."""
+        started = self.clock.now()
+        finished = await job.wait(self.clock.real(self.settings.blocking_timeout))
+        step = self.settings.blocking_step
+        if finished and step > 0:
+            held = self.clock.now() - started
+            await self.clock.sleep(-held % step)
+        return finished
+
+    def realtime_latency(self) -> float:
+        """Service seconds that this realtime call takes."""
+        return self._realtime_latency(self._rng)
+
+    async def realtime_chat(self, chat: dict[str, Any], faults: Sequence[Fault]) -> dict[str, Any]:
+        """Answer a realtime chat call, counted.
+
+        Raises:
+            UpstreamError: the model refused or failed; a network error counts as 502, a cancelled call as
+                499.
+        """
+        self.counters.called("realtime")
+        await self.clock.sleep(self.realtime_latency())
+        try:
+            return await self.answers.chat(chat, faults, retry=False)
+        except NetworkError as error:
+            raise UpstreamError(502, str(error)) from error
+        except CancelledUpstream:
+            raise UpstreamError(499, "Request was cancelled") from None
+
+    def keep_realtime(self, *, tier: Tier, endpoint: str, body: dict[str, Any], owner: str) -> Job:
+        """Make the row that a finished realtime call leaves behind; the caller completes it and stores it."""
+        now = self.clock.now()
+        job = Job(tier=tier, endpoint=endpoint, body=body, owner=owner, created=now, state="in_progress")
+        job.started = now
+        return job
+
+    async def perform(self, job: Job) -> None:
+        """Run one job to its last state."""
+        try:
+            chat = to_chat(job.body) if job.endpoint == "/responses" else job.body
+            refusal = reasoning_refusal(chat)
+            if refusal is not None:
+                raise Refused(refusal)
+            if not self.accounts.solvent(job.owner):
+                raise UpstreamError(402, "Account balance too low. Please add credits to continue.")
+            if not self.knows_model(job.model):
+                raise UpstreamError(404, f"No model `{job.model}` exists.")
+            job.answer = await self.answers.chat(chat, job.faults, retry=job.tier != "priority")
+        except BadBodyError as error:
+            self._fail(job, 400, str(error))
+        except Refused as refused:
+            body = msgspec.json.decode(refused.reply.body)
+            self._fail(job, refused.reply.status, body["error"]["message"])
+        except UpstreamError as error:
+            self._fail(job, error.status, error.message)
+        except NetworkError as error:
+            self._fail(job, None, str(error))
+        except CancelledUpstream:
+            job.task = None
+            job.end(self.clock.now(), "cancelled")
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a backend of the user's own may raise anything
+            self._fail(job, 500, f"the backend raised {type(error).__name__}: {error}")
+        else:
+            self._complete(job, job.answer)
+
+    def _fail(self, job: Job, status: int | None, message: str) -> None:
+        error: dict[str, Any] = {"type": error_type(status), "message": message}
+        if status is not None:
+            error["code"] = status
+        job.fail(self.clock.now(), error)
+
+    def _complete(self, job: Job, answer: dict[str, Any]) -> None:
+        now = self.clock.now()
+        if job.endpoint == "/responses":
+            usage = response_usage(answer.get("usage"))
+            if usage is not None and any(fault.kind == "omit_usage_details" for fault in job.faults):
+                usage = {name: value for name, value in usage.items() if not name.endswith("_details")}
+            job.complete(now, output=output_items(answer, streamed=True), usage=usage)
+            return
+        answer["id"] = job.id
+        item = {"type": "message", "role": "assistant", "content": answer}
+        job.complete(now, output=[item], usage=answer.get("usage"))

@@ -1,0 +1,104 @@
+"""What every route is, and what the routes of one engine share.
+
+Owns: the ``Route`` protocol and ``Shared`` (connection, counts, retry settings, the open tickets). Must not import a
+route.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Coroutine
+
+    from dw_agents.errors import StepError
+    from dw_agents.receipt import Tally
+    from dw_agents.schedule.retries import Retries, RetryBudget
+    from dw_agents.step import Answer, OnUnknown, Ticket, TicketStatus
+    from dw_agents.wire.http import Connection
+
+__all__ = ["Route", "Shared"]
+
+
+class Route(Protocol):
+    """One way for a step to travel; everything here runs on the engine's thread."""
+
+    def start(self, ticket: Ticket, body: bytes) -> None:
+        """Take up a step; its ticket will be settled, whatever happens."""
+
+    def abandon(self, ticket: Ticket) -> None:
+        """Stop a step whose ticket has already ended for its caller: at the service too, if it is there."""
+
+    def idle(self) -> bool:
+        """Whether nothing is left to do, cancellations at the service included."""
+
+
+@dataclass
+class Shared:
+    """What the routes of one engine have in common; used on the engine's thread only.
+
+    Attributes:
+        loop: the engine's.
+        connection: to the account's address.
+        retries: the settings.
+        budget: the engine's one retry budget.
+        on_unknown: what to do with a submission without a reply, where the step does not say.
+        tally: counts for the receipt.
+        clock: monotonic seconds.
+        open: tickets that have not ended.
+        not_cancelled: ids of jobs that could not be cancelled at the service, for the message at exit.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    connection: Connection
+    retries: Retries
+    budget: RetryBudget
+    on_unknown: OnUnknown
+    tally: Tally
+    clock: Callable[[], float]
+    open: set[Ticket] = field(default_factory=set)
+    not_cancelled: list[str] = field(default_factory=list)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run ``work`` on the engine's loop and keep it alive until it ends."""
+        task = self.loop.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    def answer(self, ticket: Ticket, answer: Answer) -> None:
+        """End a ticket with its answer."""
+        self._end(ticket, "completed", answer=answer)
+
+    def fail(self, ticket: Ticket, error: StepError, state: TicketStatus = "failed") -> None:
+        """End a ticket with what went wrong."""
+        self._end(ticket, state, error=error)
+
+    def forget(self, ticket: Ticket) -> bool:
+        """Count a ticket that its caller ended; False if it was counted before."""
+        if ticket not in self.open:
+            return False
+        self.open.discard(ticket)
+        ticket.ended_at = self.clock()
+        self.tally.ended(ticket.step.model, ticket.step.service_tier, answered=False, usage=None)
+        return True
+
+    def _end(
+        self,
+        ticket: Ticket,
+        state: TicketStatus,
+        *,
+        answer: Answer | None = None,
+        error: StepError | None = None,
+    ) -> None:
+        if ticket not in self.open:
+            return  # its caller left in the meantime, and was counted then
+        self.open.discard(ticket)
+        ticket.ended_at = self.clock()
+        usage = answer.usage if answer is not None else None
+        # Counted before the caller wakes: a receipt taken right after the answer must hold it.
+        self.tally.ended(ticket.step.model, ticket.step.service_tier, answered=answer is not None, usage=usage)
+        ticket.settle(answer=answer, error=error, state=state)

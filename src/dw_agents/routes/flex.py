@@ -1,0 +1,144 @@
+"""The flex route: a background Response, submitted and polled.
+
+Owns: the life of a flex (or background-tier) step between submission and end. Sending, polling and cancelling are
+the submitter's, the poller's and the canceller's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from dw_agents.errors import MalformedAnswer, StepCancelled, StepError, StepLost, SubmissionUnknown
+from dw_agents.routes.cancel import Canceller
+from dw_agents.routes.poller import Poller
+from dw_agents.routes.recall import Recall
+from dw_agents.routes.submitter import Submitter
+from dw_agents.schedule.retries import Verdict, judge_failed_job
+from dw_agents.wire.responses import UNFINISHED, Job, encode, job_error, read_answer, read_job
+
+if TYPE_CHECKING:
+    from dw_agents.routes.base import Shared
+    from dw_agents.step import Ticket
+
+__all__ = ["FlexRoute"]
+
+_SUBMISSIONS: Final = 64
+_TIMEOUT: Final = 60.0
+
+
+class FlexRoute:
+    """Submits background Responses and collects them.
+
+    Args:
+        shared: of the engine.
+        max_polls_per_second: over all jobs of the engine.
+    """
+
+    def __init__(self, shared: Shared, *, max_polls_per_second: float) -> None:
+        self._shared = shared
+        self._submitter = Submitter(
+            shared,
+            limit=_SUBMISSIONS,
+            timeout=_TIMEOUT,
+            accept=self._accept,
+            salvage=self._accepted,
+            failed=self._not_accepted,
+        )
+        self._poller = Poller(shared, finished=self._finished, lost=self._lost, rate=max_polls_per_second)
+        self._canceller = Canceller(shared)
+        self._recall = Recall()
+        self._resubmits: dict[Ticket, int] = {}
+
+    def start(self, ticket: Ticket, body: bytes) -> None:
+        """Submit a step, or take over a job that was accepted for an equal one."""
+        step = ticket.step
+        parked = self._recall.take(step)
+        if parked is not None:
+            self._shared.tally.count("reattached")
+            self._accepted(ticket, parked)
+            return
+        spent = self._recall.spent(step, self._shared.clock())
+        if isinstance(spent, SubmissionUnknown) and step.on_unknown != "resend":
+            self._shared.fail(ticket, SubmissionUnknown(str(spent), ticket=ticket))
+            return
+        if spent is not None:
+            # Asked again by a retry around the engine: one more try, not another round of them.
+            self._resubmits[ticket] = self._shared.retries.resubmits
+        self._submitter.push(ticket, body)
+
+    def abandon(self, ticket: Ticket) -> None:
+        """Forget a step, and cancel it at the service once it has been accepted."""
+        if not self._shared.forget(ticket):
+            return
+        self._resubmits.pop(ticket, None)
+        if ticket.accepted_at is not None:
+            self._poller.drop(ticket)
+            self._canceller.cancel(ticket)
+
+    def idle(self) -> bool:
+        """Whether no submission or cancellation is under way."""
+        return self._submitter.idle() and self._canceller.idle()
+
+    def _not_accepted(self, ticket: Ticket, error: StepError) -> None:
+        self._resubmits.pop(ticket, None)
+        if isinstance(error, SubmissionUnknown):
+            self._recall.spend(ticket.step, error, self._shared.clock())
+        self._shared.fail(ticket, error)
+
+    def _accept(self, ticket: Ticket, body: bytes) -> bool:
+        job = read_job(body)
+        if job is None:
+            return False
+        self._accepted(ticket, job.id)
+        if job.status not in UNFINISHED and not ticket.done():
+            self._poller.drop(ticket)
+            self._finished(ticket, job, body)
+        return True
+
+    def _accepted(self, ticket: Ticket, response_id: str) -> None:
+        ticket.response_id = response_id
+        ticket.accepted_at = self._shared.clock()
+        if ticket not in self._shared.open:
+            self._canceller.cancel(ticket)
+            return
+        ticket.state = "queued"
+        self._poller.add(ticket)
+
+    def _finished(self, ticket: Ticket, job: Job, text: bytes) -> None:
+        if job.status == "failed":
+            self._failed(ticket, job)
+            return
+        self._resubmits.pop(ticket, None)
+        if job.status == "cancelled":
+            self._shared.fail(
+                ticket, StepCancelled(f"{ticket!r} was cancelled at the service.", ticket=ticket), "cancelled"
+            )
+            return
+        answer = read_answer(ticket, text)
+        if answer is None:
+            self._shared.fail(ticket, MalformedAnswer(f"{ticket!r} finished without a readable answer.", ticket=ticket))
+        else:
+            self._shared.answer(ticket, answer)
+
+    def _failed(self, ticket: Ticket, job: Job) -> None:
+        error, status = job_error(job, ticket)
+        tried = self._resubmits.get(ticket, 0)
+        passing = judge_failed_job(status) is Verdict.RETRY
+        if passing and tried < self._shared.retries.limited(ticket.step.max_retries).resubmits:
+            self._resubmits[ticket] = tried + 1
+            self._shared.tally.count("resubmitted")
+            ticket.response_id = ticket.accepted_at = None
+            ticket.state = "waiting"
+            self._submitter.push(ticket, encode(ticket.step), resubmitted=True)
+            return
+        self._resubmits.pop(ticket, None)
+        if passing:
+            self._recall.spend(ticket.step, error, self._shared.clock())
+        self._shared.fail(ticket, error)
+
+    def _lost(self, ticket: Ticket, error: StepError) -> None:
+        """End a step whose job could not be read; the job itself goes on and is kept for who asks again."""
+        if ticket.response_id is not None and not isinstance(error, StepLost):
+            self._recall.park(ticket.step, ticket.response_id)
+        self._resubmits.pop(ticket, None)
+        self._shared.fail(ticket, error)

@@ -1,0 +1,256 @@
+"""Sends submissions, each surely at most once or knowingly twice.
+
+Owns: the queue of steps to be sent, its allowance, and what follows from each outcome of a POST. Must not know what an
+accepted submission leads to: that is the route's, handed in as ``accept``.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from dw_agents.errors import ServiceUnreachable, StepError, SubmissionUnknown
+from dw_agents.schedule.pace import Pace
+from dw_agents.schedule.retries import Retries, Verdict, judge_submission, retry_after
+from dw_agents.wire.http import NotSent, Reply, ReplyLost
+from dw_agents.wire.responses import reply_error, salvage_id
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from dw_agents.routes.base import Shared
+    from dw_agents.step import Ticket
+
+__all__ = ["Submitter"]
+
+log = logging.getLogger("dw_agents")
+
+_UNKNOWN_IN_A_ROW: Final = 3
+"""Lost replies one after the other that count as push-back; a single one is bad luck."""
+
+
+class _Submission:
+    __slots__ = ("body", "pushed_back_at", "resends", "retries", "task", "ticket", "tries")
+
+    def __init__(self, ticket: Ticket, body: bytes, retries: Retries) -> None:
+        self.ticket = ticket
+        self.body = body
+        self.retries = retries
+        self.tries = 0
+        self.resends = 0
+        self.pushed_back_at: float | None = None
+        self.task: asyncio.Task[None] | None = None
+
+
+class Submitter:
+    """Sends the POSTs of one route.
+
+    Args:
+        shared: of the engine.
+        limit: the most POSTs under way at a time.
+        timeout: seconds to wait for a reply.
+        accept: called with the ticket and the body of a 2xx reply; says whether it could be read. The ticket may
+            have ended in the meantime.
+        salvage: called with the ticket and the id found in a 2xx reply that broke off, where the id is enough.
+        failed: called with the ticket and the error of a submission that is given up.
+    """
+
+    def __init__(
+        self,
+        shared: Shared,
+        *,
+        limit: int,
+        timeout: float,
+        accept: Callable[[Ticket, bytes], bool],
+        failed: Callable[[Ticket, StepError], None],
+        salvage: Callable[[Ticket, str], None] | None = None,
+    ) -> None:
+        self._shared = shared
+        self._failed = failed
+        self._pace = Pace(limit)
+        self._timeout = timeout
+        self._accept = accept
+        self._salvage = salvage
+        self._queue: deque[_Submission] = deque()
+        self._sending: dict[Ticket, _Submission] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._unreachable = 0
+        self._unknown_in_a_row = 0
+        self._last_success = 0.0
+
+    def push(self, ticket: Ticket, body: bytes, *, resubmitted: bool = False) -> None:
+        """Queue a step; ``resubmitted`` makes it a retry in the engine's budget."""
+        submission = _Submission(ticket, body, self._shared.retries.limited(ticket.step.max_retries))
+        if resubmitted:
+            self._later(submission, submission.retries.pause(1))
+            return
+        self._shared.budget.requested()
+        self._queue.append(submission)
+        self._pump()
+
+    def abort(self, ticket: Ticket) -> None:
+        """Break off a submission that is under way, for routes where a closed connection ends the work."""
+        submission = self._sending.get(ticket)
+        if submission is not None and submission.task is not None:
+            submission.task.cancel()
+
+    def idle(self) -> bool:
+        """Whether nothing is queued, under way or waiting for its retry, except for callers who left."""
+        return not self._sending and not any(not s.ticket.done() for s in self._queue)
+
+    def _pump(self) -> None:
+        shared = self._shared
+        while self._queue:
+            if self._queue[0].ticket.done():
+                self._queue.popleft()
+                continue
+            wait = self._pace.opens_in(shared.clock())
+            if wait is None:
+                return  # the next reply brings us back here
+            if wait > 0.0:
+                if self._timer is None:
+                    self._timer = shared.loop.call_later(wait, self._on_timer)
+                return
+            submission = self._queue.popleft()
+            self._sending[submission.ticket] = submission
+            submission.task = shared.spawn(self._send(submission, self._pace.begin()))
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._pump()
+
+    async def _send(self, submission: _Submission, epoch: int) -> None:
+        shared, ticket = self._shared, submission.ticket
+        ticket.state = "submitting" if not ticket.done() else ticket.state
+        ticket.posts += 1
+        submission.tries += 1
+        shared.tally.request("submit")
+        pushed_back, wait = False, None
+        try:
+            reply = await shared.connection.request(
+                "POST", ticket.step.endpoint, submission.body, timeout=self._timeout
+            )
+        except NotSent as error:
+            pushed_back, wait = True, self._not_sent(submission, error)
+        except ReplyLost as error:
+            found = salvage_id(error.partial) if error.status is not None and error.status < 300 else None
+            if found is not None and self._salvage is not None:
+                self._salvage(ticket, found)
+            else:
+                pushed_back = self._unknown(submission, str(error))
+        else:
+            pushed_back, wait = self._judge(submission, reply)
+        finally:
+            self._sending.pop(ticket, None)
+            self._pace.end(epoch, shared.clock(), pushed_back=pushed_back, wait=wait)
+            self._pump()
+
+    def _judge(self, submission: _Submission, reply: Reply) -> tuple[bool, float | None]:
+        """Act on a reply; returns whether it pushed back and for how long."""
+        ticket = submission.ticket
+        verdict = judge_submission(reply.status, reply.body)
+        if verdict is Verdict.ACCEPTED:
+            if self._accept(ticket, reply.body):
+                self._succeeded()
+                return False, None
+            return self._unknown(submission, f"the reply ({reply.status}) cannot be read"), None
+        error = reply_error(reply.status, reply.body, doing="submitting", ticket=ticket)
+        if verdict is Verdict.UNKNOWN:
+            return self._unknown(submission, str(error)), None
+        self._unreachable = self._unknown_in_a_row = 0
+        if verdict is Verdict.FATAL:
+            self._failed(ticket, error)
+            return False, None
+        if verdict is Verdict.RETRY:
+            delay = submission.retries.delay(submission.tries, 0.0, error)
+            if delay is None:
+                self._failed(ticket, error)
+            else:
+                self._shared.tally.count("retries")
+                self._later(submission, delay)
+            return False, None
+        self._pushed_back(submission, error)
+        return True, retry_after(reply.headers, time.time())
+
+    def _succeeded(self) -> None:
+        self._last_success = self._shared.clock()
+        self._unreachable = self._unknown_in_a_row = 0
+        self._shared.budget.succeeded()
+
+    def _pushed_back(self, submission: _Submission, error: StepError) -> None:
+        """Put a refused step back at the head of the queue, unless the service refuses for too long."""
+        now = self._shared.clock()
+        if submission.pushed_back_at is None:
+            submission.pushed_back_at = now
+        since = max(submission.pushed_back_at, self._last_success)
+        if now - since >= submission.retries.patience:
+            self._failed(submission.ticket, error)
+            return
+        log.info("%s It waits and is sent again.", error)
+        self._shared.tally.count("retries")
+        self._queue.appendleft(submission)
+
+    def _not_sent(self, submission: _Submission, error: NotSent) -> float:
+        """Put a step that did not leave back at the head of the queue; returns how long everyone waits."""
+        self._unreachable = max(self._unreachable, submission.tries - 1) + 1
+        delay = submission.retries.delay(self._unreachable, 0.0, error)
+        if delay is not None:
+            log.info("%s; trying again in %.1f s", error, delay)
+            self._shared.tally.count("retries")
+            self._queue.appendleft(submission)
+            return delay
+        # What one step found out in so many tries need not be found out again by each that waits behind it.
+        waiting, self._queue = [submission, *self._queue], deque()
+        tries, self._unreachable = self._unreachable, 0
+        for each in waiting:
+            self._failed(
+                each.ticket,
+                ServiceUnreachable(
+                    f"{each.ticket!r} was not sent: {error}, after {tries} tries. "
+                    "Check base_url, the network and the proxy variables; nothing was accepted or paid.",
+                    ticket=each.ticket,
+                ),
+            )
+        return 0.0
+
+    def _unknown(self, submission: _Submission, what: str) -> bool:
+        """Resolve a submission that may have been accepted; returns whether it counts as push-back."""
+        shared, ticket = self._shared, submission.ticket
+        ticket.possible_duplicates += 1
+        self._unknown_in_a_row += 1
+        resend = (ticket.step.on_unknown or shared.on_unknown) == "resend" and submission.retries.patience > 0
+        if ticket.done():
+            log.warning("%r was cancelled, but its submission got no reply: it may run unseen.", ticket)
+        elif resend and not submission.resends:
+            submission.resends += 1
+            log.warning("%r got no usable reply (%s); it is sent once more and may be paid twice.", ticket, what)
+            shared.tally.count("possible_duplicates")
+            self._later(submission, submission.retries.pause(1))
+        else:
+            sent = "twice" if submission.resends else "once"
+            self._failed(
+                ticket,
+                SubmissionUnknown(
+                    f"{ticket!r} was sent {sent} without a usable reply ({what}); the service may have accepted it and "
+                    'will then bill it. To send it again knowingly, ask it with on_unknown="resend".',
+                    ticket=ticket,
+                ),
+            )
+        return self._unknown_in_a_row >= _UNKNOWN_IN_A_ROW
+
+    def _later(self, submission: _Submission, delay: float) -> None:
+        self._shared.loop.call_later(delay, self._requeue, submission)
+
+    def _requeue(self, submission: _Submission) -> None:
+        if submission.ticket.done():
+            return
+        wait = self._shared.budget.spend(self._shared.clock())
+        if wait > 0.0:
+            log.info("%r waits %.1f s for the retry budget.", submission.ticket, wait)
+            self._later(submission, wait)
+            return
+        self._queue.appendleft(submission)
+        self._pump()

@@ -1,0 +1,222 @@
+"""What runs on the engine's network thread.
+
+Owns: the thread, its event loop, the hand-over of steps to it, deadlines, and the orderly stop. Everything but
+``take``, ``abandon`` and ``stop`` is called on that thread only. Must not be imported by the routes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from dw_agents.errors import DeadlineExceeded, EngineClosed, StepCancelled
+from dw_agents.routes.base import Route, Shared
+from dw_agents.routes.flex import FlexRoute
+from dw_agents.routes.realtime import RealtimeRoute
+from dw_agents.schedule.retries import Retries, RetryBudget
+from dw_agents.wire.http import Connection
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Mapping
+
+    from dw_agents.config import Account
+    from dw_agents.receipt import Tally
+    from dw_agents.step import OnUnknown, Ticket
+
+__all__ = ["Runtime"]
+
+log = logging.getLogger("dw_agents")
+
+
+class Runtime:
+    """The network thread of one engine in one process.
+
+    Args:
+        account: the key and the address.
+        tally: counts for the receipt.
+        on_unknown: see ``Engine``.
+        retries: see ``Engine``.
+        headers: see ``Engine``.
+        tls: see ``Engine``.
+        max_polls_per_second: see ``Engine``.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        tally: Tally,
+        *,
+        on_unknown: OnUnknown,
+        retries: Retries | None,
+        headers: Mapping[str, str],
+        tls: ssl.SSLContext | None,
+        max_polls_per_second: float,
+    ) -> None:
+        self.pid = os.getpid()
+        self.open: set[Ticket] = set()
+        self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._scheduled = False
+        self._stopping = False
+        self._deadlines: dict[Ticket, asyncio.TimerHandle] = {}
+        self._loop = _new_loop()
+        started = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(started.set,), name="dw-agents", daemon=True)
+        self._shared = Shared(
+            loop=self._loop,
+            connection=self._loop.run_until_complete(_connect(account, headers, tls)),
+            retries=retries or Retries(),
+            budget=RetryBudget(),
+            on_unknown=on_unknown,
+            tally=tally,
+            clock=time.monotonic,
+            open=self.open,
+        )
+        flex = FlexRoute(self._shared, max_polls_per_second=max_polls_per_second)
+        self._routes: dict[str, Route] = {
+            "priority": RealtimeRoute(self._shared),
+            "flex": flex,
+            "background": flex,
+        }
+        self._thread.start()
+        started.wait()
+
+    @property
+    def thread_id(self) -> int | None:
+        """Of the network thread, so that a blocking wait on it can be refused."""
+        return self._thread.ident
+
+    def take(self, ticket: Ticket, body: bytes) -> None:
+        """Hand a step to the network thread; from any thread, without waiting."""
+        self._hand_over(self._start, ticket, body)
+
+    def abandon(self, ticket: Ticket) -> None:
+        """Tell the network thread that a ticket was cancelled by its caller; from any thread."""
+        self._hand_over(self._abandon, ticket)
+
+    def stop(self, timeout: float) -> None:
+        """Cancel what is open, wait for the service at most ``timeout`` seconds, and end the thread."""
+        finished = threading.Event()
+        self._hand_over(self._begin_stop, timeout, finished.set)
+        finished.wait(timeout + 2.0)
+        self._thread.join(2.0)
+
+    def _hand_over(self, call: Callable[..., None], *args: Any) -> None:
+        self._inbox.append((call, args))
+        # One wake-up serves everything that is handed over before the thread gets to it.
+        if not self._scheduled:
+            self._scheduled = True
+            try:
+                self._loop.call_soon_threadsafe(self._drain)
+            except RuntimeError as error:
+                raise EngineClosed("The engine has stopped; make a new one.") from error
+
+    def _drain(self) -> None:
+        self._scheduled = False
+        while self._inbox:
+            call, args = self._inbox.popleft()
+            try:
+                call(*args)
+            except Exception:
+                log.exception("dw-agents: an internal error; please report it")
+
+    def _run(self, started: Callable[[], None]) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.call_soon(started)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+    def _start(self, ticket: Ticket, body: bytes) -> None:
+        if ticket.done():
+            return
+        if self._stopping:
+            ticket.settle(
+                error=StepCancelled(f"{ticket!r}: the engine was closed; the step was not sent.", ticket=ticket),
+                state="cancelled",
+            )
+            return
+        self.open.add(ticket)
+        step = ticket.step
+        if step.timeout is not None:
+            handle = self._loop.call_later(step.timeout, self._expire, ticket)
+            self._deadlines[ticket] = handle
+            ticket.add_done_callback(lambda: self._hand_over(self._cancel_deadline, ticket))
+        self._routes[step.service_tier].start(ticket, body)
+
+    def _abandon(self, ticket: Ticket) -> None:
+        self._routes[ticket.step.service_tier].abandon(ticket)
+
+    def _expire(self, ticket: Ticket) -> None:
+        step = ticket.step
+        where = "cancelled at the service" if ticket.accepted_at else "not accepted by the service yet"
+        error = DeadlineExceeded(
+            f"{ticket!r} had no answer within timeout={step.timeout:g} s; {where}. "
+            "Deferred tiers take minutes to hours: give more time, or use service_tier='priority'.",
+            ticket=ticket,
+        )
+        if ticket.settle(error=error, state="cancelled"):
+            self._abandon(ticket)
+
+    def _cancel_deadline(self, ticket: Ticket) -> None:
+        handle = self._deadlines.pop(ticket, None)
+        if handle is not None:
+            handle.cancel()
+
+    def _begin_stop(self, timeout: float, finished: Callable[[], None]) -> None:
+        self._stopping = True
+        self._shared.spawn(self._stop(timeout, finished))
+
+    async def _stop(self, timeout: float, finished: Callable[[], None]) -> None:  # noqa: ASYNC109 - polled below: what is left is named, not raised
+        left = list(self.open)
+        for ticket in left:
+            error = StepCancelled(f"{ticket!r}: the engine was closed before the answer came.", ticket=ticket)
+            if ticket.settle(error=error, state="cancelled"):
+                self._abandon(ticket)
+        routes = set(self._routes.values())
+        until = self._loop.time() + timeout
+        while self._loop.time() < until and not all(route.idle() for route in routes):
+            await asyncio.sleep(0.01)
+        self._report(left, in_time=all(route.idle() for route in routes))
+        me = asyncio.current_task()
+        others = [task for task in asyncio.all_tasks() if task is not me]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._shared.connection.close()
+        await asyncio.sleep(0)
+        finished()
+        self._loop.stop()
+
+    def _report(self, left: list[Ticket], *, in_time: bool) -> None:
+        """Say on stderr what was in flight: logging may be shut down already, and money is involved."""
+        if not left:
+            return
+        running = self._shared.not_cancelled
+        if not in_time:
+            running = [t.response_id for t in left if t.response_id is not None]
+        text = f"dw-agents: {len(left)} step{'s were' if len(left) > 1 else ' was'} in flight and cancelled"
+        if running:
+            shown = ", ".join(running[:10]) + (", ..." if len(running) > 10 else "")
+            text += f"; {len(running)} may still run and be billed: {shown}"
+        print(text + ".", file=sys.stderr)  # noqa: T201 - see above
+
+
+async def _connect(account: Account, headers: Mapping[str, str], tls: ssl.SSLContext | None) -> Connection:
+    return Connection(account, headers=headers, tls=tls)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
