@@ -7,13 +7,15 @@ found. Must not import the engine or anything that does network I/O.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from dw_agents.errors import ConfigurationError, MissingAPIKey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["DEFAULT_BASE_URL", "Account", "Secret", "resolve_account"]
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 _shared: dict[tuple[Account, tuple[tuple[str, Any], ...]], Engine] = {}
-_all: weakref.WeakSet[Engine] = weakref.WeakSet()
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 _registry = threading.RLock()
 
 _TIERS = tuple(tier for tier in SERVICE_TIERS if tier != "batch")
@@ -42,8 +42,8 @@ class Engine:
     step starts a fresh one. At interpreter exit, steps in flight are cancelled at the service.
 
     Args:
-        api_key: a string, a ``SecretStr`` or a function that returns the string; default: ``DOUBLEWORD_API_KEY``, then what
-            ``dw login`` wrote to ``~/.dw``.
+        api_key: a string, a ``SecretStr`` or a function that returns the string; default: ``DOUBLEWORD_API_KEY``, then
+            what ``dw login`` wrote to ``~/.dw``.
         base_url: default: ``DOUBLEWORD_BASE_URL`` or ``DOUBLEWORD_API_BASE``, then ``https://api.doubleword.ai/v1``.
         on_unknown: what to do when a submission got no reply and may have been accepted: ``"resend"`` it once and
             count a possible duplicate in the receipt, or ``"raise"`` ``SubmissionUnknown``.
@@ -85,8 +85,7 @@ class Engine:
         self._runtime: Runtime | None = None
         self._closed = False
         with _registry:
-            _all.add(self)
-            _watch_exit()
+            _engines.add(self)
 
     @classmethod
     def shared(cls, *, api_key: object = None, base_url: str | None = None, **options: Any) -> Engine:
@@ -167,7 +166,7 @@ class Engine:
         with self._lock:
             self._closed = True
             runtime, self._runtime = self._runtime, None
-        if runtime is not None and runtime.pid == os.getpid():
+        if runtime is not None:
             runtime.stop(timeout)
 
     def __enter__(self) -> Self:
@@ -199,10 +198,9 @@ class Engine:
             if runtime is None or runtime.pid != os.getpid():
                 from dw_agents.runtime import Runtime
 
-                if runtime is not None:
-                    # Its sockets are the parent's too: to collect it here would close them in the middle of a request.
-                    _parents.append(runtime)
                 runtime = self._runtime = Runtime(self.account, self._tally, **self._options)
+                # Tickets may outlive the engine object: the thread goes on until the last of them has ended.
+                weakref.finalize(self, runtime.retire).atexit = False
         return runtime
 
     def _after_fork(self) -> None:
@@ -210,34 +208,14 @@ class Engine:
         self._tally = Tally()
 
 
-_parents: list[Runtime] = []
-
-
 def _hashable(value: object) -> object:
     return tuple(sorted(value.items())) if isinstance(value, dict) else value
-
-
-def _watch_exit() -> None:
-    global _watching  # noqa: PLW0603 - once a process
-    if not _watching:
-        import atexit
-
-        _watching = True
-        atexit.register(_at_exit)
-
-
-_watching = False
-
-
-def _at_exit() -> None:
-    for engine in list(_all):
-        engine.close()
 
 
 def _after_fork() -> None:
     global _registry  # noqa: PLW0603 - the lock is the process's, and this is a new process
     _registry = threading.RLock()
-    for engine in list(_all):
+    for engine in list(_engines):
         engine._after_fork()  # noqa: SLF001 - the registry and the engine are one unit
 
 

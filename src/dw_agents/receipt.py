@@ -124,17 +124,21 @@ class Receipt:
         return Amount(dollars, tuple(unknown))
 
     def __str__(self) -> str:
-        rows = [("model", "tier", "steps", "failed", "input", "output", "cost")]
-        for (model, tier), line in sorted(self.lines.items()):
-            cost = Receipt(lines={(model, tier): line}).cost()
-            rows.append(
+        table = _table(
+            ("model", "tier", "steps", "failed", "input", "output", "cost"),
+            *(
                 (
-                    model, tier, f"{line.steps:,}", f"{line.failed:,}", f"{line.input_tokens:,}",
-                    f"{line.output_tokens:,}", "unknown" if cost.unknown and not cost.dollars else f"${cost.dollars:.6f}",
+                    model,
+                    tier,
+                    f"{line.steps:,}",
+                    f"{line.failed:,}",
+                    f"{line.input_tokens:,}",
+                    f"{line.output_tokens:,}",
+                    str(Receipt(lines={(model, tier): line}).cost()).split(" (")[0],
                 )
-            )  # fmt: skip
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        table = ["  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows]  # fmt: skip  # noqa: E501, PLR2004 - the two name columns stand left
+                for (model, tier), line in sorted(self.lines.items())
+            ),
+        )
         sent = sum(self.requests.values())
         kinds = ", ".join(f"{n:,} {kind}" for kind, n in sorted(self.requests.items()) if n)
         table.append(f"HTTP requests: {sent:,}" + (f" ({kinds})" if kinds else ""))
@@ -148,6 +152,18 @@ class Receipt:
             table.append(", ".join(f"{name}: {n:,}" for name, n in notes.items() if n))
         table.append(f"cost: {self.cost()}; the same at realtime: {self.cost(tier='realtime')}")
         return "\n".join(table)
+
+
+def _table(*rows: tuple[str, ...]) -> list[str]:
+    """Lay out columns: the first two are names and stand left, the others numbers."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place < 2 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 class Tally:

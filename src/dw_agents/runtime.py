@@ -7,7 +7,10 @@ Owns: the thread, its event loop, the hand-over of steps to it, deadlines, and t
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
+import multiprocessing
+import multiprocessing.util
 import os
 import sys
 import threading
@@ -33,6 +36,13 @@ if TYPE_CHECKING:
 __all__ = ["Runtime"]
 
 log = logging.getLogger("dw_agents")
+
+_EXIT_TIMEOUT = 10.0
+_LONGEST_TIMER = 1e8
+
+_running: set[Runtime] = set()
+"""Every network thread of this process, and of those that it was forked from: the sockets of the latter are theirs too, and
+to collect such a runtime here would close them in the middle of a request."""
 
 
 class Runtime:
@@ -86,6 +96,8 @@ class Runtime:
         }
         self._thread.start()
         started.wait()
+        _running.add(self)
+        _watch_exit(self.pid)
 
     @property
     def thread_id(self) -> int | None:
@@ -102,10 +114,19 @@ class Runtime:
 
     def stop(self, timeout: float) -> None:
         """Cancel what is open, wait for the service at most ``timeout`` seconds, and end the thread."""
+        if self.pid != os.getpid() or self not in _running:
+            return
         finished = threading.Event()
         self._hand_over(self._begin_stop, timeout, finished.set)
         finished.wait(timeout + 2.0)
-        self._thread.join(2.0)
+        if threading.get_ident() != self.thread_id:
+            self._thread.join(2.0)
+        _running.discard(self)
+
+    def retire(self) -> None:
+        """Stop once nothing is open any more; for an engine that nobody refers to."""
+        if self.pid == os.getpid() and self in _running:
+            self._hand_over(self._retire)
 
     def _hand_over(self, call: Callable[..., None], *args: Any) -> None:
         self._inbox.append((call, args))
@@ -146,7 +167,7 @@ class Runtime:
         self.open.add(ticket)
         step = ticket.step
         if step.timeout is not None:
-            handle = self._loop.call_later(step.timeout, self._expire, ticket)
+            handle = self._loop.call_later(min(step.timeout, _LONGEST_TIMER), self._expire, ticket)
             self._deadlines[ticket] = handle
             ticket.add_done_callback(lambda: self._hand_over(self._cancel_deadline, ticket))
         self._routes[step.service_tier].start(ticket, body)
@@ -170,22 +191,31 @@ class Runtime:
         if handle is not None:
             handle.cancel()
 
+    def _retire(self) -> None:
+        if self.open or not all(route.idle() for route in self._routes.values()):
+            self._loop.call_later(0.5, self._retire)
+        else:
+            self._begin_stop(0.0, lambda: _running.discard(self))
+
     def _begin_stop(self, timeout: float, finished: Callable[[], None]) -> None:
         self._stopping = True
         self._shared.spawn(self._stop(timeout, finished))
 
-    async def _stop(self, timeout: float, finished: Callable[[], None]) -> None:  # noqa: ASYNC109 - polled below: what is left is named, not raised
+    async def _stop(self, timeout: float, finished: Callable[[], None]) -> None:  # noqa: ASYNC109 - what is left is named, not raised
         left = list(self.open)
         for ticket in left:
             error = StepCancelled(f"{ticket!r}: the engine was closed before the answer came.", ticket=ticket)
             if ticket.settle(error=error, state="cancelled"):
                 self._abandon(ticket)
         routes = set(self._routes.values())
+        me = asyncio.current_task()
         until = self._loop.time() + timeout
         while self._loop.time() < until and not all(route.idle() for route in routes):
-            await asyncio.sleep(0.01)
+            work = [task for task in self._shared.tasks if task is not me]
+            if not work:
+                break
+            await asyncio.wait(work, timeout=until - self._loop.time(), return_when=asyncio.FIRST_COMPLETED)
         self._report(left, in_time=all(route.idle() for route in routes))
-        me = asyncio.current_task()
         others = [task for task in asyncio.all_tasks() if task is not me]
         for task in others:
             task.cancel()
@@ -207,6 +237,27 @@ class Runtime:
             shown = ", ".join(running[:10]) + (", ..." if len(running) > 10 else "")
             text += f"; {len(running)} may still run and be billed: {shown}"
         print(text + ".", file=sys.stderr)  # noqa: T201 - see above
+
+
+def _watch_exit(pid: int) -> None:
+    """See to it that this process says goodbye to the service, however it ends in good order."""
+    global _watched  # noqa: PLW0603 - once a process
+    if _watched == pid:
+        return
+    _watched = pid
+    if multiprocessing.parent_process() is None:
+        atexit.register(_at_exit)
+    else:
+        # A child of multiprocessing leaves without running atexit, but runs these.
+        multiprocessing.util.Finalize(None, _at_exit, exitpriority=100)
+
+
+_watched = 0
+
+
+def _at_exit() -> None:
+    for runtime in list(_running):
+        runtime.stop(_EXIT_TIMEOUT)
 
 
 async def _connect(account: Account, headers: Mapping[str, str], tls: ssl.SSLContext | None) -> Connection:

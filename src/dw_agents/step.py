@@ -307,14 +307,16 @@ class Ticket:
             self._done = True
         while self._waiters:
             self._waiters.pop()()
-        if by_caller and self._on_cancel is not None:
+        # In a forked child the engine behind the ticket is the parent's, and so is the step.
+        if by_caller and self._on_cancel is not None and self._pid == os.getpid():
             self._on_cancel(self)
         return True
 
     def _outcome(self) -> Answer:
         if self._error is not None:
             raise self._error
-        assert self._answer is not None
+        if self._answer is None:
+            raise RuntimeError(f"{self!r} ended with neither an answer nor an error; please report it")
         return self._answer
 
     def _join(self, timeout: float | None) -> bool:

@@ -33,7 +33,7 @@ def _duration(text: str) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m dw_agents.emulator",
-        description="A local server that behaves like the Doubleword inference API. All times are service seconds.",
+        description="A local server that behaves like the Doubleword inference API. Times are service seconds.",
     )
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
@@ -44,9 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         default="rules",
         help="what answers (default: rules)",
     )
-    add(
-        "--upstream", metavar="URL", help="base URL of the OpenAI-compatible server behind --backend upstream"
-    )
+    add("--upstream", metavar="URL", help="base URL of the OpenAI-compatible server behind --backend upstream")
     add("--upstream-key", metavar="KEY", help="API key for that server")
     add(
         "--api-key",
@@ -159,8 +157,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stopped.wait()
         counts = emulator.counters.snapshot()
     sys.stdout.write(
-        f"Stopped after {counts.requests} requests; model calls: {counts.flex} flex, {counts.background} background, "
-        f"{counts.realtime} realtime.\n"
+        f"Stopped after {counts.requests} requests; model calls: {counts.flex} flex, "
+        f"{counts.background} background, {counts.realtime} realtime.\n"
     )
     return 0
 

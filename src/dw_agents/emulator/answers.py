@@ -26,7 +26,7 @@ _SERVER_ERROR = 500
 _MAX_BACKOFF = 10.0
 
 
-class CancelledUpstream(Exception):  # noqa: N818 - an outcome that a fault asks for
+class CancelledUpstream(Exception):
     """A fault says that the service cancels this job."""
 
 
@@ -49,9 +49,7 @@ class Answers:
         self._clock = clock
         self._retries = retries
 
-    async def chat(
-        self, request: dict[str, Any], faults: Sequence[Fault] = (), *, retry: bool
-    ) -> dict[str, Any]:
+    async def chat(self, request: dict[str, Any], faults: Sequence[Fault] = (), *, retry: bool) -> dict[str, Any]:
         """Answer a chat request.
 
         Args:
@@ -96,8 +94,8 @@ class Answers:
             backoff = min(2 * backoff, _MAX_BACKOFF)
 
     async def _in_parallel(self, request: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
-        """Call the first two tools (or the only one twice), each with the arguments that the backend gives
-        it.""" tools = request.get("tools") or []
+        """Call two tools (or the only one twice), each with the arguments the backend gives it."""
+        tools = request.get("tools") or []
         names = [tool["function"]["name"] for tool in tools]
         if not names:
             return answer

@@ -153,17 +153,9 @@ class App:
         struck = service.faults.for_request(call.route, call.path, call.body, service.clock.now())
         for fault in struck:
             service.counters.fired(fault.kind)
-        for fault in struck:
-            if fault.kind not in ARRIVAL_KINDS:
-                continue
-            if fault.kind == "slow":
-                await service.clock.sleep(fault.delay)
-            elif fault.kind == "stall":
-                await _until_the_client_leaves()
-            elif fault.kind == "lost_request":
-                return reset(request)
-            else:
-                return await self._write(request, call.route, _in_place_of(call, route, fault))
+        ended = await self._before(request, call, route, struck)
+        if ended is not None:
+            return ended
         reply = await _answer(call, route, methods)
         for fault in struck:
             if fault.kind == "slow_reply":
@@ -176,16 +168,27 @@ class App:
                 return await send_half(request, reply)
         return await self._write(request, call.route, reply)
 
-    async def _write(
-        self, request: web.BaseRequest, label: str, reply: Reply | EventStream
-    ) -> web.StreamResponse:
+    async def _before(
+        self, request: web.BaseRequest, call: Call, route: Route | None, struck: list[Fault]
+    ) -> web.StreamResponse | None:
+        """Apply the faults that strike before the handling; what they send ends it."""
+        for fault in struck:
+            if fault.kind == "slow":
+                await self._service.clock.sleep(fault.delay)
+            elif fault.kind == "stall":
+                await _until_the_client_leaves()
+            elif fault.kind == "lost_request":
+                return reset(request)
+            elif fault.kind in ARRIVAL_KINDS:
+                return await self._write(request, call.route, _in_place_of(call, route, fault))
+        return None
+
+    async def _write(self, request: web.BaseRequest, label: str, reply: Reply | EventStream) -> web.StreamResponse:
         self._service.counters.replied(label, reply.status if isinstance(reply, Reply) else 200)
         return await send(request, reply)
 
 
-async def _answer(
-    call: Call, route: Route | None, methods: Mapping[str, Route] | None
-) -> Reply | EventStream:
+async def _answer(call: Call, route: Route | None, methods: Mapping[str, Route] | None) -> Reply | EventStream:
     if route is not None:
         try:
             return await route.handler(call)
@@ -202,7 +205,7 @@ def _in_place_of(call: Call, route: Route | None, fault: Fault) -> Reply:
     if fault.kind == "garbage":
         return Reply(200, fault.message.encode() or _GARBAGE, "text/html; charset=utf-8")
     if fault.kind == "redirect":
-        status = fault.status if 300 <= fault.status < 400 else 302  # noqa: PLR2004 - the redirects
+        status = fault.status if 300 <= fault.status < 400 else 302
         return Reply(status, b"", "", {"Location": fault.location})
     try:
         body = decode(call.body)

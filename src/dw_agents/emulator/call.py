@@ -24,7 +24,7 @@ from dw_agents.emulator.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
     from dw_agents.emulator.accounts import Account
     from dw_agents.emulator.faults import Fault
@@ -42,7 +42,7 @@ RequestTier = Literal["realtime", "flex", "background"]
 class EventStream:
     """A reply of server-sent events, already framed."""
 
-    events: AsyncIterator[bytes]
+    events: AsyncGenerator[bytes, None]
 
 
 @dataclass(slots=True)
@@ -138,8 +138,8 @@ def decode(body: bytes) -> dict[str, Any]:
 
 
 def service_tier(body: dict[str, Any]) -> RequestTier:
-    """How the service reads ``service_tier``: every value that it does not know is realtime, without an
-    error.""" tier = body.get("service_tier")
+    """How the service reads ``service_tier``: a value that it does not know is realtime, without an error."""
+    tier = body.get("service_tier")
     if tier == "flex":
         return "flex"
     return "background" if tier == "background" else "realtime"
@@ -157,14 +157,14 @@ def check_background_tier(body: dict[str, Any], *, responses: bool) -> None:
     """
     if not responses:
         message = (
-            'service_tier: "background" is only supported by /v1/responses. Submit the request to /v1/responses with '
-            "background: true, or choose a foreground service_tier."
+            'service_tier: "background" is only supported by /v1/responses. Submit the request to /v1/responses '
+            "with background: true, or choose a foreground service_tier."
         )
         raise Refused(invalid_request(400, message))
     if body.get("background") is not True:
         message = (
-            'service_tier: "background" is asynchronous and requires background: true. Set background: true and poll '
-            "GET /v1/responses/{id}, or choose a foreground service_tier."
+            'service_tier: "background" is asynchronous and requires background: true. Set background: true and '
+            "poll GET /v1/responses/{id}, or choose a foreground service_tier."
         )
         raise Refused(invalid_request(400, message))
 

@@ -125,9 +125,7 @@ def _unusable(body: dict[str, Any]) -> Reply | None:
     if not isinstance(body.get("model"), str):
         return proxy_error(400, "The request names no model.", "bad_request", param="model")
     if not isinstance(body.get("messages"), list) or not body["messages"]:
-        return proxy_error(
-            400, "messages must be an array with at least one message.", "bad_request", param="messages"
-        )
+        return proxy_error(400, "messages must be an array with at least one message.", "bad_request", param="messages")
     return None
 
 
@@ -159,23 +157,20 @@ async def complete_text(call: Call) -> Reply:
 
 
 def _as_chat(body: dict[str, Any], prompt: str) -> dict[str, Any]:
-    kept = {
-        name: body[name]
-        for name in ("model", "max_tokens", "temperature", "top_p", "stop", "seed")
-        if name in body
-    }
-    return {**kept, "messages": [{"role": "user", "content": prompt}]}
+    chat: dict[str, Any] = {"model": body["model"], "messages": [{"role": "user", "content": prompt}]}
+    for name in ("max_tokens", "temperature", "top_p", "stop", "seed"):
+        if name in body:
+            chat[name] = body[name]
+    return chat
 
 
 def _text_completion(service: Service, model: str, answers: list[dict[str, Any]]) -> dict[str, Any]:
-    usage = {name: 0 for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    usage = dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), 0)
     choices = []
     for index, answer in enumerate(answers):
         choice = answer["choices"][0]
         text = choice["message"].get("content") or ""
-        choices.append(
-            {"index": index, "text": text, "logprobs": None, "finish_reason": choice["finish_reason"]}
-        )
+        choices.append({"index": index, "text": text, "logprobs": None, "finish_reason": choice["finish_reason"]})
         for name in usage:
             usage[name] += (answer.get("usage") or {}).get(name, 0)
     return {

@@ -34,9 +34,7 @@ class Clock:
 
     def __init__(self, speed: float = 1.0, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         if not (speed > 0 and math.isfinite(speed)):
-            raise ValueError(
-                f"speed must be a positive number of service seconds per real second, not {speed!r}"
-            )
+            raise ValueError(f"speed must be a positive number of service seconds per real second, not {speed!r}")
         self.speed = speed
         self._monotonic = monotonic
         self._origin = monotonic()
@@ -90,7 +88,7 @@ def _from_text(text: str) -> DurationSpec:
         numbers = []
     if len(numbers) == 1:
         return numbers[0]
-    if len(numbers) == 2:  # noqa: PLR2004 - the two ends of a range
+    if len(numbers) == 2:
         return numbers[0], numbers[1]
     raise ValueError(f"cannot read the duration {text!r}: write seconds, LOW,HIGH or KIND:name=value,...")
 

@@ -52,9 +52,7 @@ async def create(call: Call) -> Reply:
 def _asked(body: dict[str, Any]) -> dict[str, Any]:
     """What the model server sees: how the vectors are written down is this module's business."""
     return {
-        name: value
-        for name, value in body.items()
-        if name not in ("service_tier", "background", "encoding_format")
+        name: value for name, value in body.items() if name not in ("service_tier", "background", "encoding_format")
     }
 
 
@@ -65,9 +63,7 @@ def _usable_input(given: Any) -> bool:
         return False
     texts = all(isinstance(item, str) for item in given)
     tokens = all(isinstance(item, int) for item in given)
-    arrays = all(
-        isinstance(item, list) and item and all(isinstance(token, int) for token in item) for item in given
-    )
+    arrays = all(isinstance(item, list) and item and all(isinstance(token, int) for token in item) for item in given)
     return texts or tokens or arrays
 
 

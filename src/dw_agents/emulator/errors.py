@@ -60,7 +60,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class Refused(Exception):  # noqa: N818 - a reply that ends the handling, not a failure of the emulator
+class Refused(Exception):
     """Ends the handling of a request with an error reply."""
 
     def __init__(self, reply: Reply) -> None:
@@ -79,9 +79,8 @@ def text_reply(status: int, text: str) -> Reply:
 
 
 def invalid_request(status: int, message: str, **extra: Any) -> Reply:
-    """The short envelope of the inference paths: ``message`` and ``type``, and what ``extra`` adds or
-    replaces.""" return json_reply(status, {"error": {"message": message, "type": "invalid_request_error",
-    **extra}})
+    """The short envelope of the inference paths: ``message``, ``type`` and what ``extra`` adds."""
+    return json_reply(status, {"error": {"message": message, "type": "invalid_request_error", **extra}})
 
 
 def proxy_error(
@@ -208,9 +207,8 @@ def _injected_proxy(status: int, message: str, text: str, model: str) -> Reply:
             return no_access(model, flex=False)
         if status == HTTPStatus.NOT_FOUND:
             return model_not_found(model)
-    fallback = (
-        ("internal_error", "internal_error") if status >= 500 else ("invalid_request_error", "bad_request")
-    )  # noqa: PLR2004 - server errors start at 500
+    server_side = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    fallback = ("internal_error", "internal_error") if server_side else ("invalid_request_error", "bad_request")
     kind, code = _PROXY_CODES.get(status, fallback)
     return proxy_error(status, text, code, kind=kind)
 

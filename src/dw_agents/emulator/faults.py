@@ -105,8 +105,10 @@ class Fault:
 
     @classmethod
     def parse(cls, text: str) -> Fault:
-        """Read a rule from a command line: ``"status:route=POST
-        /responses,status=429,retry_after=1,times=3"``.
+        """Read a rule from a command line.
+
+        Args:
+            text: kind, colon, fields: ``"status:route=POST /responses,status=429,retry_after=1,times=3"``.
 
         Raises:
             ValueError: the text names an unknown kind or field, or a value cannot be read.
@@ -229,9 +231,7 @@ class Faults:
         burst: float | None = None,
     ) -> Fault:
         """Refuse with 429 what comes faster than ``per_second`` (by service time) on ``route``."""
-        return self.add(
-            "rate_limit", per_second=per_second, retry_after=retry_after, route=route, burst=burst
-        )
+        return self.add("rate_limit", per_second=per_second, retry_after=retry_after, route=route, burst=burst)
 
     def replace(self, *faults: Fault) -> None:
         """Drop every rule and put these in force, counted from zero."""

@@ -20,6 +20,6 @@ __all__ = ["emulator"]
 
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
-    """A fresh emulator for each test: rules answer, time runs at its own speed, nothing goes wrong by
-    itself.""" with Emulator() as running:
+    """A fresh emulator for each test: rules answer, and nothing goes wrong by itself."""
+    with Emulator() as running:
         yield running

@@ -73,7 +73,7 @@ class Job:
         "user_agent",
     )
 
-    def __init__(  # noqa: PLR0913 - a row of the service's own table
+    def __init__(
         self,
         *,
         tier: Tier,
@@ -136,14 +136,15 @@ class Job:
         if self.task is not None:
             self.task.cancel()
 
-    async def wait(self, timeout: float | None) -> bool:
-        """Wait for a terminal state, at most ``timeout`` real seconds; tells whether it came."""
+    async def wait(self, limit: float) -> bool:
+        """Wait for a terminal state, at most ``limit`` real seconds; tells whether it came."""
         if self.terminal:
             return True
         if self._done is None:
             self._done = asyncio.Event()
         try:
-            await asyncio.wait_for(self._done.wait(), timeout)
+            async with asyncio.timeout(limit):
+                await self._done.wait()
         except TimeoutError:
             return False
         return True

@@ -209,10 +209,8 @@ def full_object(
 
 
 def openai_object(job: Job) -> dict[str, Any]:
-    """The same job as OpenAI's own API shows it: every field, ``incomplete`` with its reason, textual error
-    codes.""" cut_off = (
-        job.state == "completed" and job.answer is not None and response_status(job.answer) == "incomplete"
-    )
+    """The same job as OpenAI's own API shows it: every field, ``incomplete`` with its reason."""
+    cut_off = job.state == "completed" and job.answer is not None and response_status(job.answer) == "incomplete"
     shown = full_object(
         job.id,
         job.body,
@@ -227,7 +225,7 @@ def openai_object(job: Job) -> dict[str, Any]:
     if cut_off:
         shown["incomplete_details"] = {"reason": "max_output_tokens"}
     if job.error is not None:
-        code = "rate_limit_exceeded" if job.error.get("code") == 429 else "server_error"  # noqa: PLR2004 - HTTP status
+        code = "rate_limit_exceeded" if job.error.get("code") == 429 else "server_error"
         shown["error"] = {"code": code, "message": job.error["message"]}
     return shown
 

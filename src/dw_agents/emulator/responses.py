@@ -28,7 +28,7 @@ from dw_agents.emulator.sse import KEEPALIVE, event, response_events, response_r
 from dw_agents.emulator.translate import BadBodyError, to_chat
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, Iterable
 
     from dw_agents.emulator.call import Call
     from dw_agents.emulator.jobs import Tier
@@ -81,9 +81,7 @@ def _submit(call: Call, body: dict[str, Any], tier: Tier) -> Job:
     model = body.get("model")
     account = call.submitter(model if isinstance(model, str) else "")
     if tier == "background" and not account.background_role:
-        raise Refused(
-            invalid_request(403, 'service_tier: "background" needs the role BackgroundInferenceUser')
-        )
+        raise Refused(invalid_request(403, 'service_tier: "background" needs the role BackgroundInferenceUser'))
     job = Job(
         tier=tier,
         endpoint="/responses",
@@ -116,16 +114,14 @@ async def _blocking(service: Service, job: Job) -> Reply:
 def timed_out(job: Job, limit: float, **extra: Any) -> Reply:
     """504 of a blocking call; the id of the job, which lives on, stands only in the text."""
     uuid = job.id.removeprefix("resp_")
-    message = (
-        f"Request timed out: Storage error: Timeout waiting for request {uuid} to complete after {limit:g}s"
-    )
+    message = f"Request timed out: Storage error: Timeout waiting for request {uuid} to complete after {limit:g}s"
     return invalid_request(504, message, type="server_error", **extra)
 
 
 def replay(frames: Iterable[bytes]) -> EventStream:
     """A stream of events that are all known already."""
 
-    async def send() -> AsyncIterator[bytes]:
+    async def send() -> AsyncGenerator[bytes, None]:
         for frame in frames:
             yield frame
 
@@ -134,7 +130,7 @@ def replay(frames: Iterable[bytes]) -> EventStream:
 
 async def held_events(
     service: Service, job: Job, finished: Iterable[bytes], late: Iterable[bytes]
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Comments while a job runs, then its replay.
 
     Args:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
     from random import Random
 
     from dw_agents.emulator.clock import Clock, Sampler
@@ -39,11 +39,11 @@ class Scheduler:
             until a job is 50 minutes old (ten minutes before its deadline).
     """
 
-    def __init__(  # noqa: PLR0913 - the knobs of the service's own daemon
+    def __init__(
         self,
         clock: Clock,
         rng: Random,
-        perform: Callable[[Job], Awaitable[None]],
+        perform: Callable[[Job], Coroutine[Any, Any, None]],
         *,
         pickup: Sampler,
         latency: Sampler,
@@ -149,8 +149,8 @@ class Scheduler:
             await asyncio.sleep(max(0.001, self._clock.real(interval)))
             self._claim(self._batch)
 
-    def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)  # type: ignore[arg-type]
-        task.add_done_callback(self._tasks.discard)  # type: ignore[arg-type]
-        return task  # type: ignore[return-value]
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

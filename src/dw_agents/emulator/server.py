@@ -7,6 +7,7 @@ does.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
@@ -134,11 +135,9 @@ class Emulator(Settings):
             return
         loop, stop = self._loop, self._stop
         if loop is not None and stop is not None and self._thread.is_alive():
-            try:
+            # The loop may have been closed in between: then the thread is ending by itself.
+            with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(stop.set)
-            except RuntimeError:
-                # The loop was closed in between: the thread is ending by itself.
-                pass
         self._thread.join()
 
     def __enter__(self) -> Self:
@@ -205,15 +204,15 @@ class Emulator(Settings):
         task: asyncio.Task[None],
     ) -> web.BaseRequest:
         loop = self._loop or asyncio.get_running_loop()
-        return web.BaseRequest(
-            message, payload, protocol, writer, task, loop, client_max_size=self.body_limit
-        )
+        return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=self.body_limit)
 
     async def _hang_up(self, server: web.Server) -> None:
         """Cut every connection and wait, briefly, for the handlers behind them to end."""
         for connection in server.connections:
             if connection.transport is not None:
                 connection.transport.abort()
-        deadline = asyncio.get_running_loop().time() + _TIME_TO_CLOSE
-        while server.connections and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.001)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_TIME_TO_CLOSE):
+                # The server tells nobody when its last connection has gone.
+                while server.connections:  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)

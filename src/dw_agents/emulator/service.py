@@ -6,7 +6,6 @@ routes.
 
 from __future__ import annotations
 
-import asyncio
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +15,7 @@ from dw_agents.emulator.accounts import Accounts
 from dw_agents.emulator.answers import Answers, CancelledUpstream, NetworkError
 from dw_agents.emulator.backends.base import UpstreamError
 from dw_agents.emulator.clock import Clock, parse_duration
-from dw_agents.emulator.errors import Refused
-from dw_agents.emulator.jobs import Job, JobStore
+from dw_agents.emulator.jobs import JobStore
 from dw_agents.emulator.objects import error_type, openai_object, output_items, response_usage, stored_object
 from dw_agents.emulator.reasoning import reasoning_refusal
 from dw_agents.emulator.scheduler import Scheduler
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     from dw_agents.emulator.backends.base import Backend
     from dw_agents.emulator.counters import Counters
     from dw_agents.emulator.faults import Fault
-    from dw_agents.emulator.jobs import Tier
+    from dw_agents.emulator.jobs import Job
     from dw_agents.emulator.settings import Settings
 
 __all__ = ["Service"]
@@ -126,30 +124,13 @@ class Service:
         except CancelledUpstream:
             raise UpstreamError(499, "Request was cancelled") from None
 
-    def keep_realtime(self, *, tier: Tier, endpoint: str, body: dict[str, Any], owner: str) -> Job:
-        """Make the row that a finished realtime call leaves behind; the caller completes it and stores it."""
-        now = self.clock.now()
-        job = Job(tier=tier, endpoint=endpoint, body=body, owner=owner, created=now, state="in_progress")
-        job.started = now
-        return job
-
     async def perform(self, job: Job) -> None:
         """Run one job to its last state."""
         try:
-            chat = to_chat(job.body) if job.endpoint == "/responses" else job.body
-            refusal = reasoning_refusal(chat)
-            if refusal is not None:
-                raise Refused(refusal)
-            if not self.accounts.solvent(job.owner):
-                raise UpstreamError(402, "Account balance too low. Please add credits to continue.")
-            if not self.knows_model(job.model):
-                raise UpstreamError(404, f"No model `{job.model}` exists.")
+            chat = self._runnable(job)
             job.answer = await self.answers.chat(chat, job.faults, retry=job.tier != "priority")
         except BadBodyError as error:
             self._fail(job, 400, str(error))
-        except Refused as refused:
-            body = msgspec.json.decode(refused.reply.body)
-            self._fail(job, refused.reply.status, body["error"]["message"])
         except UpstreamError as error:
             self._fail(job, error.status, error.message)
         except NetworkError as error:
@@ -157,12 +138,22 @@ class Service:
         except CancelledUpstream:
             job.task = None
             job.end(self.clock.now(), "cancelled")
-        except asyncio.CancelledError:
-            raise
         except Exception as error:  # noqa: BLE001 - a backend of the user's own may raise anything
             self._fail(job, 500, f"the backend raised {type(error).__name__}: {error}")
         else:
             self._complete(job, job.answer)
+
+    def _runnable(self, job: Job) -> dict[str, Any]:
+        """The chat request of a job, after the checks that the service makes only now."""
+        chat = to_chat(job.body) if job.endpoint == "/responses" else job.body
+        refusal = reasoning_refusal(chat)
+        if refusal is not None:
+            raise UpstreamError(refusal.status, msgspec.json.decode(refusal.body)["error"]["message"])
+        if not self.accounts.solvent(job.owner):
+            raise UpstreamError(402, "Account balance too low. Please add credits to continue.")
+        if not self.knows_model(job.model):
+            raise UpstreamError(404, f"No model `{job.model}` exists.")
+        return chat
 
     def _fail(self, job: Job, status: int | None, message: str) -> None:
         error: dict[str, Any] = {"type": error_type(status), "message": message}

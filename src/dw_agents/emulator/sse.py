@@ -76,9 +76,7 @@ def response_events(final: dict[str, Any]) -> Iterator[bytes]:
                 yield send("response.function_call_arguments.delta", **place, delta=piece)
             yield send("response.function_call_arguments.done", **place, arguments=item["arguments"])
         yield send("response.output_item.done", output_index=index, item=item)
-    yield send(
-        "response.completed", response={**final, "status": "completed", "completed_at": final["created_at"]}
-    )
+    yield send("response.completed", response={**final, "status": "completed", "completed_at": final["created_at"]})
 
 
 def _opened(item: dict[str, Any]) -> dict[str, Any]:
@@ -124,8 +122,7 @@ def _pieces(text: str) -> list[str]:
 
 
 def response_replay(stored: dict[str, Any]) -> Iterator[bytes]:
-    """The stream of a finished flex response: text is replayed whole; other items come only with the last
-    event.
+    """The stream of a finished flex response: each text whole; other items come only with the last event.
 
     Args:
         stored: the object that ``GET`` would show.
@@ -155,9 +152,7 @@ def chat_chunks(answer: dict[str, Any], *, include_usage: bool) -> Iterator[byte
     }
     for choice in answer["choices"]:
         for delta in _deltas(choice["message"]):
-            yield data(
-                {**head, "choices": [{"index": choice["index"], "delta": delta, "finish_reason": None}]}
-            )
+            yield data({**head, "choices": [{"index": choice["index"], "delta": delta, "finish_reason": None}]})
         finish = {"index": choice["index"], "delta": {}, "finish_reason": choice["finish_reason"]}
         yield data({**head, "choices": [finish]})
     if include_usage:
@@ -199,9 +194,7 @@ def chat_replay(answer: dict[str, Any], *, include_usage: bool) -> Iterator[byte
             (whole, None),
             ({}, choice["finish_reason"]),
         ):
-            yield data(
-                {**head, "choices": [{"index": choice["index"], "delta": delta, "finish_reason": finish}]}
-            )
+            yield data({**head, "choices": [{"index": choice["index"], "delta": delta, "finish_reason": finish}]})
     if include_usage:
         yield data({**head, "choices": [], "usage": answer.get("usage")})
     yield DONE

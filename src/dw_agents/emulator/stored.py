@@ -49,8 +49,8 @@ async def delete(call: Call) -> Reply:
 
 
 async def cancel(call: Call) -> Reply:
-    """Answer ``POST /responses/{id}/cancel`` (only on a server like OpenAI's); a finished job stays as it
-    is.""" job = _visible(call)
+    """Answer ``POST /responses/{id}/cancel``; a finished job stays as it is."""
+    job = _visible(call)
     if not job.terminal:
         job.end(call.service.clock.now(), "cancelled")
     return Reply(200, call.service.encoded(job))

@@ -14,7 +14,14 @@ __all__ = ["BadBodyError", "to_chat"]
 _SKIPPED_TOOLS = frozenset(
     {"code_interpreter", "computer_use_preview", "file_search", "hosted_tool", "mcp", "web_search_preview"}
 )
-_NUMBER = (int, float)
+_SAMPLING: dict[str, tuple[type, ...]] = {
+    "temperature": (int, float),
+    "top_p": (int, float),
+    "max_output_tokens": (int,),
+    "stop": (str, list),
+    "parallel_tool_calls": (bool,),
+    "user": (str,),
+}
 
 
 class BadBodyError(ValueError):
@@ -41,23 +48,7 @@ def to_chat(body: dict[str, Any]) -> dict[str, Any]:
     model = body.get("model")
     if not isinstance(model, str):
         _bad("model", "a string", model)
-    chat: dict[str, Any] = {"model": model, "messages": _messages(body)}
-    for name, target, kinds in (
-        ("temperature", "temperature", _NUMBER),
-        ("top_p", "top_p", _NUMBER),
-        ("max_output_tokens", "max_tokens", (int,)),
-        ("stop", "stop", (str, list)),
-        ("parallel_tool_calls", "parallel_tool_calls", (bool,)),
-        ("user", "user", (str,)),
-    ):
-        value = body.get(name)
-        if value is None:
-            continue
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            _bad(name, " or ".join(kind.__name__ for kind in kinds), value)
-        chat[target] = value
-    if body.get("max_output_tokens") is not None and body["max_output_tokens"] < 0:
-        _bad("max_output_tokens", "zero or more", body["max_output_tokens"])
+    chat: dict[str, Any] = {"model": model, "messages": _messages(body), **_sampling(body)}
     if body.get("truncation") not in (None, "auto", "disabled"):
         _bad("truncation", "auto or disabled", body["truncation"])
     tools = _tools(body.get("tools"))
@@ -74,6 +65,20 @@ def to_chat(body: dict[str, Any]) -> dict[str, Any]:
     if response_format is not None:
         chat["response_format"] = response_format
     return chat
+
+
+def _sampling(body: dict[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for name, kinds in _SAMPLING.items():
+        value = body.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            _bad(name, " or ".join(kind.__name__ for kind in kinds), value)
+        kept["max_tokens" if name == "max_output_tokens" else name] = value
+    if kept.get("max_tokens", 0) < 0:
+        _bad("max_output_tokens", "zero or more", kept["max_tokens"])
+    return kept
 
 
 def _bad(where: str, wanted: str, got: Any) -> NoReturn:

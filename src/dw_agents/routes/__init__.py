@@ -1,0 +1,1 @@
+"""The ways for a step to travel, one module each."""

@@ -194,8 +194,8 @@ class Poller:
         if isinstance(error, WireError):
             kind = "could not be reached" if isinstance(error, NotSent) else "gave no reply"
             error = ServiceUnreachable(
-                f"{ticket!r}: the service {kind} for {now - trouble.since:.0f} s ({error}). The job goes on there: ask the "
-                "same step again to collect it.",
+                f"{ticket!r}: the service {kind} for {now - trouble.since:.0f} s ({error}). "
+                "The job goes on there: ask the same step again to collect it.",
                 ticket=ticket,
             )
         self._end(ticket, error)

@@ -4,8 +4,8 @@ Owns: ``Latencies``, a decaying histogram of job times, and the plan computed fr
 
 A poll that comes too early costs a request, one that comes too late costs waiting. For a known distribution the best
 times follow from dynamic programming: with survival S, a poll at ``t[i]`` that found the job unfinished is
-followed by the one at ``t[j]`` that minimises ``cost * S[i] + (expected waiting in (i, j]) + W[j]``. The price of a request
-is not known in seconds, so it is chosen such that the mean waiting comes out at a set share of the mean job time.
+followed by the one at ``t[j]`` that minimises ``cost * S[i] + (expected waiting in (i, j]) + W[j]``. The price of a
+request is not known in seconds: it is chosen such that the mean waiting is a set share of the mean job time.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ import os
 import platform
 import ssl
 import urllib.request
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -21,6 +20,8 @@ import aiohttp
 import dw_agents
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dw_agents.config import Account
 
 __all__ = ["Connection", "NotSent", "Reply", "ReplyLost", "WireError"]
@@ -28,7 +29,7 @@ __all__ = ["Connection", "NotSent", "Reply", "ReplyLost", "WireError"]
 CONNECT_TIMEOUT: Final = 15.0
 """Seconds to connect, TLS included."""
 KEEP_ALIVE: Final = 10.0
-"""Seconds that an idle connection is kept: less than servers keep theirs, so that a request seldom meets a closing one."""
+"""Seconds that an idle connection is kept: less than servers keep theirs, lest a request meets a closing one."""
 
 
 class WireError(Exception):

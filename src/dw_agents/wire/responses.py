@@ -39,8 +39,8 @@ class Job(msgspec.Struct, gc=False):
 
     Attributes:
         id: ``resp_...``.
-        status: ``queued``, ``in_progress``, ``completed``, ``failed``, ``cancelled``, ``incomplete`` or, from a realtime
-            call, ``requires_action``.
+        status: ``queued``, ``in_progress``, ``completed``, ``failed``, ``cancelled``, ``incomplete`` or, from a
+            realtime call, ``requires_action``.
         error: ``{"type", "message", "code"}`` of a failed job; ``code`` is an HTTP status here, a string at OpenAI.
     """
 
@@ -190,6 +190,8 @@ def reply_error(status: int, body: bytes, *, doing: str, ticket: Ticket) -> Serv
     """Make the error of an HTTP reply, out of either family of error bodies (JSON envelopes and plain text)."""
     text = body.decode("utf-8", "replace").strip()
     message, code = text[:500], None
+    if 300 <= status < 400:
+        message = "the address redirects, and the key is sent to no other host; set base_url to the final address"
     try:
         decoded = msgspec.json.decode(body)
     except msgspec.DecodeError:

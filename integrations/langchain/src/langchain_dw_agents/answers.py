@@ -102,8 +102,7 @@ def to_chunk(result: ChatResult) -> ChatGenerationChunk:
     content = message.content
     if isinstance(content, list):
         content = [
-            {**block, "index": index} if isinstance(block, dict) else block
-            for index, block in enumerate(content)
+            {**block, "index": index} if isinstance(block, dict) else block for index, block in enumerate(content)
         ]
     # Given as calls, not as chunks: LangChain would complete the arguments of a truncated call and pass it as
     # valid.

@@ -45,7 +45,7 @@ class Batching(_Base):
         Works inside a running event loop too (which it blocks, as any synchronous call does). The first error
         ends the batch and cancels the rest, unless ``return_exceptions`` puts errors into the list.
         """
-        if len(inputs) < 2:  # noqa: PLR2004 - "several" begins at two
+        if len(inputs) < 2:
             return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         return fanout.run(partial(self.abatch, inputs, config, return_exceptions=return_exceptions, **kwargs))
 
@@ -61,14 +61,12 @@ class Batching(_Base):
         if not inputs:
             return iter(())
         return fanout.iterate(
-            partial(
-                super().abatch_as_completed, inputs, config, return_exceptions=return_exceptions, **kwargs
-            )
+            partial(super().abatch_as_completed, inputs, config, return_exceptions=return_exceptions, **kwargs)
         )
 
     async def ainvoke(
         self,
-        input: LanguageModelInput,  # noqa: A002 - LangChain's name for it
+        input: LanguageModelInput,
         config: RunnableConfig | None = None,
         *,
         stop: list[str] | None = None,
@@ -81,7 +79,7 @@ class Batching(_Base):
 
     async def astream(
         self,
-        input: LanguageModelInput,  # noqa: A002 - LangChain's name for it
+        input: LanguageModelInput,
         config: RunnableConfig | None = None,
         *,
         stop: list[str] | None = None,
@@ -130,7 +128,7 @@ class Batching(_Base):
             try:
                 async with limit:
                     answers[index] = await self.ainvoke(inputs[index], configs[index], **kwargs)
-            except Exception as error:  # noqa: BLE001 - returned or raised below, as the caller asked
+            except Exception as error:
                 answers[index] = error
                 failed.append(error)
                 if not return_exceptions:

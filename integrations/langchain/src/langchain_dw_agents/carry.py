@@ -61,9 +61,7 @@ _SCHEMA: Final = "with_structured_output(schema) carries a schema"
 
 
 def _is(*values: Any) -> Callable[[Any], bool]:
-    return lambda value: any(
-        value is known or (value == known and type(value) is type(known)) for known in values
-    )
+    return lambda value: any(value is known or (value == known and type(value) is type(known)) for known in values)
 
 
 def _empty(value: Any) -> bool:
@@ -145,9 +143,7 @@ RULES: Final[Mapping[str, Rule]] = {
 }  # fmt: skip
 """Every field with a verdict; a field that is not here is unknown to the service and warned about once."""
 
-_UNKNOWN: Final = _tuning(
-    "it is no field of /responses", "check its spelling, or use realtime /chat/completions"
-)
+_UNKNOWN: Final = _tuning("it is no field of /responses", "check its spelling, or use realtime /chat/completions")
 
 _said: set[str] = set()
 _said_lock = threading.Lock()
@@ -210,11 +206,11 @@ def _check_nested(body: Mapping[str, Any]) -> None:
     if isinstance(text, Mapping) and text.get("verbosity") is not None:
         warn_once(
             "verbosity",
-            f"verbosity={text['verbosity']!r} has no effect on Doubleword's /responses: only the format of the "
-            "text is carried. Instead: say in the prompt how long the answer should be.",
+            f"verbosity={text['verbosity']!r} has no effect on Doubleword's /responses: only the format "
+            "of the text is carried. Instead: say in the prompt how long the answer should be.",
         )
 
 
 def _short(value: Any) -> str:
     shown = repr(value)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."  # noqa: PLR2004 - one line of an error
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."

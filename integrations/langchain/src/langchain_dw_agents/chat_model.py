@@ -8,7 +8,7 @@ Must not do I/O of its own.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_openai.chat_models.base import BaseChatOpenAI
 from pydantic import ConfigDict, Field, model_validator
@@ -114,7 +114,11 @@ class ChatDoubleword(Batching, BaseChatOpenAI):
             MissingAPIKey: no key in ``api_key``, the environment or ``~/.dw``.
         """
         try:
-            return Engine.shared(api_key=self.openai_api_key, base_url=self.openai_api_base)
+            return Engine.shared(
+                api_key=self.openai_api_key,
+                base_url=self.openai_api_base,
+                headers=dict(self.default_headers) if self.default_headers else None,
+            )
         except DwAgentsError as error:
             raise in_langchain_terms(error) from None
 
@@ -143,9 +147,7 @@ class ChatDoubleword(Batching, BaseChatOpenAI):
         step, every = self._step(messages, stop, run_manager, kwargs)
         engine = self.engine
         try:
-            answer = await wait_on_loop(
-                engine, step, every=every, beat=partial(abeat, run_manager=run_manager)
-            )
+            answer = await wait_on_loop(engine, step, every=every, beat=partial(abeat, run_manager=run_manager))
         except DwAgentsError as error:
             raise in_langchain_terms(error) from None
         return self._result(answer, kwargs)
@@ -186,9 +188,7 @@ class ChatDoubleword(Batching, BaseChatOpenAI):
         # Asked for as if streamed: LangChain then turns a schema class into JSON itself instead of leaving it
         # to the SDK. Without `store`, since the service keeps answers anyway and LangChain would drop the
         # reasoning.
-        payload = super()._get_request_payload(
-            messages, stop=stop, **{**kwargs, "stream": True, "store": None}
-        )
+        payload = super()._get_request_payload(messages, stop=stop, **{**kwargs, "stream": True, "store": None})
         if (store := kwargs.get("store", self.store)) is not None:
             payload["store"] = store
         return request_body(payload, stop=stop or kwargs.get("stop") or self.stop)
@@ -205,7 +205,7 @@ class ChatDoubleword(Batching, BaseChatOpenAI):
             travel, asked = settings.split(self, kwargs)
             body = self._get_request_payload(messages, stop=stop, **asked)
             where = settings.whereabouts(run_manager.metadata if run_manager is not None else None)
-            return settings.step(body, travel, where, self.default_headers), travel["heartbeat"]
+            return settings.step(body, travel, where), travel["heartbeat"]
         except DwAgentsError as error:
             raise in_langchain_terms(error) from None
 
@@ -250,7 +250,10 @@ class ChatDoubleword(Batching, BaseChatOpenAI):
         By default only errors that may pass are retried (``RETRYABLE``), each as a new submission: the engine
         has by then done its own retrying.
         """
-        return cast("Any", super().with_retry(**{"retry_if_exception_type": RETRYABLE, **kwargs}))
+        retrying: Runnable[LanguageModelInput, Any] = super().with_retry(
+            **{"retry_if_exception_type": RETRYABLE, **kwargs}
+        )
+        return retrying
 
     def get_num_tokens_from_messages(
         self, messages: Sequence[BaseMessage], tools: Sequence[Any] | None = None, **_: Any

@@ -18,6 +18,7 @@ from langchain_dw_agents.errors import InvalidStep
 __all__ = ["checked_messages", "mended_input"]
 
 _TEXT: Final = {"text", "input_text"}
+_MESSAGE_PARTS: Final = {"text", "output_text", "refusal"}
 _IMAGES: Final = {"image", "image_url", "input_image"}
 _MENDS: Final = {
     "audio": "transcribe it first and send the text",
@@ -37,12 +38,19 @@ _ITEMS_FROM_THE_CALLER: Final = {
 
 
 def checked_messages(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-    """Return the messages, with bare strings in lists made text blocks; the originals are not changed.
+    """Return the messages as LangChain's converter can take them; the originals are not changed.
+
+    Bare strings in lists become text blocks, and ids of blocks become distinct: the service numbers the items of
+    each answer from zero, and the converter puts text under the first item that has the same id.
 
     Raises:
         InvalidStep: a message holds something that would be lost on the way; names the message and the mend.
     """
-    return [_checked(position, message) for position, message in enumerate(messages)]
+    owners: dict[str, tuple[int, str]] = {}
+    return [
+        _with_distinct_ids(position, _checked(position, message), owners)
+        for position, message in enumerate(messages)
+    ]
 
 
 def _checked(position: int, message: BaseMessage) -> BaseMessage:
@@ -60,10 +68,35 @@ def _checked(position: int, message: BaseMessage) -> BaseMessage:
             _check_block(where, block, message)
     if isinstance(message, AIMessage) or all(isinstance(block, dict) for block in message.content):
         return message
-    blocks = [
-        {"type": "text", "text": block} if isinstance(block, str) else block for block in message.content
-    ]
+    blocks = [{"type": "text", "text": block} if isinstance(block, str) else block for block in message.content]
     return message.model_copy(update={"content": blocks})
+
+
+def _with_distinct_ids(
+    position: int, message: BaseMessage, owners: dict[str, tuple[int, str]]
+) -> BaseMessage:
+    if not isinstance(message, AIMessage) or isinstance(message.content, str):
+        return message
+    blocks = [_with_distinct_id(position, block, owners) for block in message.content]
+    if all(new is old for new, old in zip(blocks, message.content, strict=True)):
+        return message
+    return message.model_copy(update={"content": blocks})
+
+
+def _with_distinct_id(position: int, block: Any, owners: dict[str, tuple[int, str]]) -> Any:
+    if not isinstance(block, dict):
+        return block
+    extras = block.get("extras")
+    if isinstance(extras, dict) and isinstance(extras.get("item_id"), str):
+        owners.setdefault(extras["item_id"], (position, "call"))
+    ident = block.get("id")
+    if not isinstance(ident, str):
+        return block
+    # Text and refusal are parts of one message item, and rightly share its id.
+    owner = (position, "message" if block.get("type") in _MESSAGE_PARTS else str(block.get("type")))
+    if owners.setdefault(ident, owner) == owner:
+        return block
+    return {**block, "id": f"{ident}_{position}_{owner[1]}"}
 
 
 def _check_block(where: str, block: Mapping[str, Any], message: BaseMessage) -> None:
@@ -124,7 +157,8 @@ def mended_input(items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             warn_once(
                 f"input.{kind}",
                 f"A {kind!r} item of an earlier answer is not carried: the service reads messages, function "
-                "calls, their outputs and reasoning. Instead: put into a message what the model should know of it.",
+                "calls, their outputs and reasoning. Instead: put what the model should "
+                "know of it into a message.",
             )
             continue
         if kind == "function_call_output" and not isinstance(item.get("output"), str):

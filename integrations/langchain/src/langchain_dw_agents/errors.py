@@ -143,8 +143,8 @@ _CLASSES: Final = {
     core_class: own_class
     for own_class in (
         ConfigurationError, MissingAPIKey, InvalidStep, ServiceUnreachable, SubmissionUnknown,
-        DeadlineExceeded, StepCancelled, StepLost, MalformedAnswer, BadRequest, AuthenticationFailed, InsufficientCredits,
-        PermissionDenied, NotFound, RateLimited, ServiceFailed,
+        DeadlineExceeded, StepCancelled, StepLost, MalformedAnswer, BadRequest, AuthenticationFailed,
+        InsufficientCredits, PermissionDenied, NotFound, RateLimited, ServiceFailed,
     )
     for core_class in [own_class.__bases__[0]]
 }  # fmt: skip

@@ -85,7 +85,7 @@ def check(model: BaseChatOpenAI) -> None:
     _check_tier(model.service_tier)
     _check_timeout(model.request_timeout)
     _check_window(getattr(model, "completion_window", None), model.service_tier)
-    key = model.openai_api_key
+    key: object = model.openai_api_key
     if isinstance(key, str):
         model.openai_api_key = SecretStr(key)
     elif inspect.iscoroutinefunction(key):
@@ -123,8 +123,8 @@ def _check_streaming_fields(model: BaseChatOpenAI) -> None:
         )
     if model.use_previous_response_id:
         raise InvalidStep(
-            "use_previous_response_id cannot hold: the service cannot load earlier responses; the whole history "
-            "is sent each time.",
+            "use_previous_response_id cannot hold: the service cannot load earlier responses; the whole "
+            "history is sent each time.",
             field="use_previous_response_id",
         )
 
@@ -151,9 +151,7 @@ def split(model: BaseChatOpenAI, kwargs: Mapping[str, Any]) -> tuple[Travel, dic
     _check_tier(travel["service_tier"])
     _check_timeout(travel["timeout"])
     if travel["heartbeat"] is not None and not _is_positive(travel["heartbeat"]):
-        raise InvalidStep(
-            f"heartbeat={travel['heartbeat']!r} must be a number of seconds above 0.", field="heartbeat"
-        )
+        raise InvalidStep(f"heartbeat={travel['heartbeat']!r} must be a number of seconds above 0.", field="heartbeat")
     if travel["service_tier"] != "batch" and "completion_window" not in kwargs:
         travel["completion_window"] = None  # the model's window is for its own tier; this call chose another
     if "model" in asked:
@@ -163,19 +161,15 @@ def split(model: BaseChatOpenAI, kwargs: Mapping[str, Any]) -> tuple[Travel, dic
     return travel, asked
 
 
-def step(
-    body: Mapping[str, Any], travel: Travel, where: tuple[str, str], headers: Mapping[str, str] | None
-) -> Step:
+def step(body: Mapping[str, Any], travel: Travel, where: tuple[str, str]) -> Step:
     """Make the step of a call.
 
     Args:
         body: the JSON body.
         travel: how it travels.
         where: its scope and label; see ``whereabouts``.
-        headers: sent with the request, besides the engine's own.
     """
     scope, label = where
-    extra: dict[str, Any] = {"headers": dict(headers)} if headers else {}
     return Step(
         endpoint="/responses",
         body=body,
@@ -186,7 +180,6 @@ def step(
         on_unknown=travel["on_unknown"],  # type: ignore[arg-type]  # the engine checks it
         scope=scope,
         label=label,
-        **extra,
     )
 
 

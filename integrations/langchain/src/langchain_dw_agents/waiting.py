@@ -46,9 +46,7 @@ class Abandonable:
 abandonable: Final[ContextVar[Abandonable | None]] = ContextVar("dw_agents_abandonable", default=None)
 
 
-def wait_in_thread(
-    engine: Engine, step: Step, *, every: float | None, beat: Callable[[Ticket], None]
-) -> Answer:
+def wait_in_thread(engine: Engine, step: Step, *, every: float | None, beat: Callable[[Ticket], None]) -> Answer:
     """Submit the step and wait in this thread, calling ``beat(ticket)`` each ``every`` seconds.
 
     Raises:

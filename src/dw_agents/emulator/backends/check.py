@@ -218,8 +218,6 @@ def _object_fits(value: dict[str, Any], schema: Schema, root: Schema) -> bool:
     properties = schema.get("properties", {})
     extra = schema.get("additionalProperties", True)
     return all(
-        fits(item, properties[key], root)
-        if key in properties
-        else extra is not False and fits(item, extra, root)
+        fits(item, properties[key], root) if key in properties else extra is not False and fits(item, extra, root)
         for key, item in value.items()
     )

@@ -65,9 +65,7 @@ def prompt_tokens(request: dict[str, Any]) -> tuple[int, int]:
 def _message_tokens(message: dict[str, Any]) -> int:
     content = message.get("content")
     media = (
-        sum(1 for part in content if isinstance(part, dict) and "text" not in part)
-        if isinstance(content, list)
-        else 0
+        sum(1 for part in content if isinstance(part, dict) and "text" not in part) if isinstance(content, list) else 0
     )
     calls = sum(
         count_tokens(call["function"]["name"]) + count_tokens(call["function"].get("arguments") or "")

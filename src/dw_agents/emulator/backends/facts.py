@@ -78,11 +78,7 @@ def text_of(content: Any) -> str:
         return content
     if not isinstance(content, list):
         return ""
-    parts = (
-        part if isinstance(part, str) else part.get("text")
-        for part in content
-        if isinstance(part, (str, dict))
-    )
+    parts = (part if isinstance(part, str) else part.get("text") for part in content if isinstance(part, (str, dict)))
     return "\n".join(part for part in parts if isinstance(part, str))
 
 
@@ -104,13 +100,10 @@ def read_turn(messages: list[dict[str, Any]]) -> Turn:
     return Turn(
         text=text_of(messages[start].get("content")) if users else "",
         system="\n".join(
-            text_of(message.get("content"))
-            for message in messages
-            if message.get("role") in ("system", "developer")
+            text_of(message.get("content")) for message in messages if message.get("role") in ("system", "developer")
         ),
         results=tuple(
-            ToolResult(call["function"]["name"], _arguments(call), outputs.get(call.get("id")))
-            for call in calls
+            ToolResult(call["function"]["name"], _arguments(call), outputs.get(call.get("id"))) for call in calls
         ),
         media=count_media(messages),
     )
@@ -119,9 +112,7 @@ def read_turn(messages: list[dict[str, Any]]) -> Turn:
 def quote_results(turn: Turn) -> str:
     """Return what the tools of this turn said, one line a tool, each cut at ``MAX_WORDS`` characters."""
     return "\n".join(
-        f"{result.name} returned: {result.output[:MAX_WORDS]}"
-        for result in turn.results
-        if result.output is not None
+        f"{result.name} returned: {result.output[:MAX_WORDS]}" for result in turn.results if result.output is not None
     )
 
 
@@ -145,13 +136,9 @@ class Facts:
     def __init__(self, turn: Turn, words: str | None = None) -> None:
         self._text = turn.text
         self._words = " ".join(turn.text.split())[:MAX_WORDS] if words is None else words
-        self._outputs = [
-            _decoded(result.output) for result in reversed(turn.results) if result.output is not None
-        ]
+        self._outputs = [_decoded(result.output) for result in reversed(turn.results) if result.output is not None]
         self._index = _index_keys(self._outputs)
-        self._pairs = {
-            plain(match[1]): match[2] or match[3] or match[4] for match in _PAIR.finditer(turn.text)
-        }
+        self._pairs = {plain(match[1]): match[2] or match[3] or match[4] for match in _PAIR.finditer(turn.text)}
         taken = [value for result in turn.results for value in result.arguments.values()]
         self._numbers = [
             *[output for output in self._outputs[:1] if _is_number(output)],

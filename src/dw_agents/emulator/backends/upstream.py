@@ -37,7 +37,7 @@ class UpstreamBackend:
 
     name = "upstream"
 
-    def __init__(  # noqa: PLR0913 (each is one independent knob of the connection)
+    def __init__(
         self,
         base_url: str,
         *,
@@ -108,12 +108,10 @@ def _read(status: int, text: str) -> dict[str, Any]:
         body = json.loads(text)
     except ValueError:
         body = None
-    if status >= 400:  # noqa: PLR2004 (the first HTTP error status)
+    if status >= 400:
         raise UpstreamError(status, _message(body) or text.strip()[:_MAX_QUOTED] or f"HTTP {status}")
-    if status >= 300:  # noqa: PLR2004 (the first redirect status)
-        raise UpstreamError(
-            502, f"the model server redirects (HTTP {status}); give its final address as base_url"
-        )
+    if status >= 300:
+        raise UpstreamError(502, f"the model server redirects (HTTP {status}); give its final address as base_url")
     if not isinstance(body, dict):
         raise UpstreamError(502, f"the model server's reply is no JSON object: {text.strip()[:200]!r}")
     return body

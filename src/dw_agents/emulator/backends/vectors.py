@@ -30,9 +30,7 @@ def embed_text(text: str, dimensions: int = DEFAULT_DIMENSIONS) -> list[float]:
     words = text.lower().split()
     features = [(word, _WORD_WEIGHT) for word in words]
     padded = f" {' '.join(words)} "
-    features += [
-        (padded[at : at + size], 1.0) for size in _GRAMS for at in range(max(len(padded) - size + 1, 1))
-    ]
+    features += [(padded[at : at + size], 1.0) for size in _GRAMS for at in range(max(len(padded) - size + 1, 1))]
     for feature, weight in features:
         code = zlib.crc32(feature.encode())
         vector[(code >> 1) % dimensions] += weight if code & 1 else -weight
@@ -49,14 +47,10 @@ def read_inputs(request: dict[str, Any]) -> list[str]:
         UpstreamError: ``input`` is missing, empty, or of another type.
     """
     given = request.get("input")
-    several = (
-        given if isinstance(given, list) and not all(isinstance(item, int) for item in given) else [given]
-    )
+    several = given if isinstance(given, list) and not all(isinstance(item, int) for item in given) else [given]
     texts = [" ".join(map(str, item)) if isinstance(item, list) and item else item for item in several]
     if not texts or not all(isinstance(text, str) and text for text in texts):
-        raise UpstreamError(
-            400, "input must be a text, a list of texts or lists of tokens, none of them empty"
-        )
+        raise UpstreamError(400, "input must be a text, a list of texts or lists of tokens, none of them empty")
     return [str(text) for text in texts]
 
 
@@ -70,9 +64,7 @@ def read_dimensions(request: dict[str, Any], default: int = DEFAULT_DIMENSIONS) 
     if dimensions is None:
         return default
     if not isinstance(dimensions, int) or not 1 <= dimensions <= _MAX_DIMENSIONS:
-        raise UpstreamError(
-            400, f"dimensions must be a whole number from 1 to {_MAX_DIMENSIONS}, not {dimensions!r}"
-        )
+        raise UpstreamError(400, f"dimensions must be a whole number from 1 to {_MAX_DIMENSIONS}, not {dimensions!r}")
     return dimensions
 
 

@@ -1,0 +1,81 @@
+"""Fixtures for the LangChain adapter's tests: an emulator for each test and models that talk to it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+from dw_agents import Engine
+from dw_agents.emulator import Emulator
+from langchain_dw_agents import ChatDoubleword, carry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MODEL = "Qwen/Qwen3.5-9B"
+
+
+class MakeEmulator(Protocol):
+    """Starts an emulator that stops, with its engine, when the test ends."""
+
+    def __call__(self, **settings: Any) -> Emulator: ...
+
+
+class MakeModel(Protocol):
+    """Makes a model that talks to the test's emulator."""
+
+    def __call__(self, **fields: Any) -> ChatDoubleword: ...
+
+
+@pytest.fixture(autouse=True)
+def clean_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No key, address or tracing of the machine reaches a test, and each warning can be said again."""
+    for name in (
+        "DOUBLEWORD_API_KEY", "DOUBLEWORD_BASE_URL", "DOUBLEWORD_API_BASE", "OPENAI_API_KEY", "OPENAI_BASE_URL",
+        "OPENAI_API_BASE", "LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2", "LC_OUTPUT_VERSION",
+    ):  # fmt: skip
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    carry.forget_warnings()
+
+
+@pytest.fixture
+def make_emulator() -> Iterator[MakeEmulator]:
+    with ExitStack() as running:
+
+        def make(**settings: Any) -> Emulator:
+            emulator = running.enter_context(Emulator(**settings))
+            running.callback(lambda: Engine.shared(api_key=emulator.api_key, base_url=emulator.base_url).close())
+            return emulator
+
+        yield make
+
+
+@pytest.fixture
+def emulator(make_emulator: MakeEmulator) -> Emulator:
+    return make_emulator()
+
+
+@pytest.fixture
+def make_model(emulator: Emulator) -> MakeModel:
+    return lambda **fields: model_for(emulator, **fields)
+
+
+@pytest.fixture
+def llm(make_model: MakeModel) -> ChatDoubleword:
+    return make_model()
+
+
+def model_for(emulator: Emulator, **fields: Any) -> ChatDoubleword:
+    """Make a model that talks to ``emulator``."""
+    settings = {"model": MODEL, "api_key": emulator.api_key, "base_url": emulator.base_url, **fields}
+    return ChatDoubleword(**settings)
+
+
+def sent(emulator: Emulator) -> list[dict[str, Any]]:
+    """Return the bodies of the submissions, oldest first."""
+    return [
+        request.json() for request in emulator.requests if request.method == "POST" and request.path.endswith("/responses")
+    ]
