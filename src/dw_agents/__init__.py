@@ -47,14 +47,14 @@ __all__ = [
 
 _HOMES = {
     "Amount": "receipt",
-    "Answer": "step",
+    "Answer": "ticket",
     "Engine": "engine",
     "Price": "prices",
     "Prices": "prices",
     "Receipt": "receipt",
     "Retries": "schedule.retries",
     "Step": "step",
-    "Ticket": "step",
+    "Ticket": "ticket",
 }
 
 if TYPE_CHECKING:
@@ -87,7 +87,8 @@ if TYPE_CHECKING:
     from dw_agents.prices import Price, Prices
     from dw_agents.receipt import Amount, Receipt
     from dw_agents.schedule.retries import Retries
-    from dw_agents.step import Answer, Step, Ticket
+    from dw_agents.step import Step
+    from dw_agents.ticket import Answer, Ticket
 
 
 def __getattr__(name: str) -> object:

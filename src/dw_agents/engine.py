@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Self
 from dw_agents.config import Account, resolve_account
 from dw_agents.errors import ConfigurationError, EngineClosed
 from dw_agents.receipt import Receipt, Tally
-from dw_agents.step import SERVICE_TIERS, Answer, OnUnknown, Step, Ticket, check
+from dw_agents.step import SERVICE_TIERS, OnUnknown, Step, check
+from dw_agents.ticket import Answer, Ticket
 
 if TYPE_CHECKING:
     import ssl

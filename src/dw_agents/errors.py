@@ -35,7 +35,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dw_agents.step import Ticket
+    from dw_agents.ticket import Ticket
 
 __all__ = [
     "AuthenticationFailed",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import logging
 import multiprocessing
 import multiprocessing.util
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
     from dw_agents.config import Account
     from dw_agents.receipt import Tally
-    from dw_agents.step import OnUnknown, Ticket
+    from dw_agents.step import OnUnknown
+    from dw_agents.ticket import Ticket
 
 __all__ = ["Runtime"]
 
@@ -41,8 +43,8 @@ _EXIT_TIMEOUT = 10.0
 _LONGEST_TIMER = 1e8
 
 _running: set[Runtime] = set()
-"""Every network thread of this process, and of those that it was forked from: the sockets of the latter are theirs too, and
-to collect such a runtime here would close them in the middle of a request."""
+"""Every network thread of this process, and of those that it was forked from: the sockets of the latter are still in use
+there, and to collect such a runtime here would close them in the middle of a request."""
 
 
 class Runtime:
@@ -250,6 +252,10 @@ def _watch_exit(pid: int) -> None:
     else:
         # A child of multiprocessing leaves without running atexit, but runs these.
         multiprocessing.util.Finalize(None, _at_exit, exitpriority=100)
+    early = getattr(threading, "_register_atexit", None)
+    if early is not None:
+        with contextlib.suppress(RuntimeError):  # the main thread has ended already
+            early(_at_early_exit)
 
 
 _watched = 0
@@ -258,6 +264,16 @@ _watched = 0
 def _at_exit() -> None:
     for runtime in list(_running):
         runtime.stop(_EXIT_TIMEOUT)
+
+
+def _at_early_exit() -> None:
+    """Release worker threads that wait for answers, when the main thread died of Ctrl-C or an error.
+
+    Python joins its worker threads before it runs atexit, and they would wait for hours. Where the main thread
+    ended in good order they are the program, and go on.
+    """
+    if getattr(sys, "last_value", None) is not None and not hasattr(sys, "ps1"):
+        _at_exit()
 
 
 async def _connect(account: Account, headers: Mapping[str, str], tls: ssl.SSLContext | None) -> Connection:

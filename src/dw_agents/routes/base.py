@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from dw_agents.errors import StepError
     from dw_agents.receipt import Tally
     from dw_agents.schedule.retries import Retries, RetryBudget
-    from dw_agents.step import Answer, OnUnknown, Ticket, TicketStatus
+    from dw_agents.step import OnUnknown
+    from dw_agents.ticket import Answer, Ticket, TicketStatus
     from dw_agents.wire.http import Connection
 
 __all__ = ["Route", "Shared"]

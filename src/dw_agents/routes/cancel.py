@@ -16,7 +16,7 @@ from dw_agents.wire.http import WireError
 
 if TYPE_CHECKING:
     from dw_agents.routes.base import Shared
-    from dw_agents.step import Ticket
+    from dw_agents.ticket import Ticket
 
 __all__ = ["Canceller"]
 

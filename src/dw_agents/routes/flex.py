@@ -18,7 +18,7 @@ from dw_agents.wire.responses import UNFINISHED, Job, encode, job_error, read_an
 
 if TYPE_CHECKING:
     from dw_agents.routes.base import Shared
-    from dw_agents.step import Ticket
+    from dw_agents.ticket import Ticket
 
 __all__ = ["FlexRoute"]
 

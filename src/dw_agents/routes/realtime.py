@@ -13,7 +13,7 @@ from dw_agents.wire.responses import Job, job_error, read_answer, read_job
 
 if TYPE_CHECKING:
     from dw_agents.routes.base import Shared
-    from dw_agents.step import Ticket
+    from dw_agents.ticket import Ticket
 
 __all__ = ["RealtimeRoute"]
 

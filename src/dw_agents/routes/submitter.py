@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dw_agents.routes.base import Shared
-    from dw_agents.step import Ticket
+    from dw_agents.ticket import Ticket
 
 __all__ = ["Submitter"]
 

@@ -15,10 +15,10 @@ _LONGEST_PAUSE = 30.0
 class Pace:
     """An allowance of concurrent requests that shrinks on push-back and grows with success.
 
-    A request asks ``opens_in``; when that is 0.0 it calls ``begin``, and ``end`` when its reply is there. After a refusal
-    nothing leaves until the pause is over; then as many go out as the server took before it pushed back, and
-    each success makes room for one more. Replies to requests that left before the last pause do not shorten the
-    allowance a second time: a burst of refusals is one piece of news.
+    A request asks ``opens_in``; when that is 0.0 it calls ``begin``, and ``end`` when its reply is there. After a
+    refusal nothing leaves until the pause is over; then as many go out as the server took before it refused, and each
+    success makes room for one more. Replies to requests that left before the last pause do not shorten the allowance
+    a second time: a burst of refusals is one piece of news.
 
     Args:
         limit: the most that may ever be under way.

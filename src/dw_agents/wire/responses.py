@@ -13,7 +13,8 @@ import msgspec
 
 from dw_agents import errors
 from dw_agents.errors import InvalidStep, ServiceError
-from dw_agents.step import MAX_BODY_BYTES, Answer, Step, Ticket
+from dw_agents.step import MAX_BODY_BYTES, Step
+from dw_agents.ticket import Answer, Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -40,6 +40,7 @@ __all__ = ["LocalBackend"]
 T = TypeVar("T")
 
 _MAX_THREADS = 4
+_JSON_FACTOR = 4
 
 
 class LocalBackend:
@@ -55,7 +56,8 @@ class LocalBackend:
     Args:
         threads: processor threads of the model; all cores, at most four, unless given.
         context: tokens of prompt and answer together; the model knows at most 8,192.
-        max_tokens: limit of an answer whose request sets none.
+        max_tokens: limit of a text whose request sets none; JSON may be four times as long, since half of it is
+            worth nothing.
 
     Raises:
         ImportError: the extra is not installed.
@@ -125,10 +127,10 @@ class LocalBackend:
         return self._vectors.embed(texts, dimensions)
 
     def _answer(self, request: dict[str, Any], turn: Turn) -> dict[str, Any]:
-        limit = int(request.get("max_completion_tokens") or request.get("max_tokens") or self._max_tokens)
         if tools := due(request, turn):
-            return self._call(request, turn, tools, limit)
+            return self._call(request, turn, tools)
         schema = output_schema(request, turn)
+        limit = self._limit(request, json_wanted=schema is not None)
         reminder = f"With these notes, answer briefly: {turn.text}" if turn.results else ""
         messages = plain_dialogue(request["messages"], reminder)
         if schema is None:
@@ -140,8 +142,13 @@ class LocalBackend:
         said = Answer(text=generated.text)
         return assemble(request, said, _usage(generated), truncated=generated.truncated)
 
-    def _call(self, request: dict[str, Any], turn: Turn, tools: list[Tool], limit: int) -> dict[str, Any]:
+    def _limit(self, request: dict[str, Any], *, json_wanted: bool) -> int:
+        own = self._max_tokens * (_JSON_FACTOR if json_wanted else 1)
+        return int(request.get("max_completion_tokens") or request.get("max_tokens") or own)
+
+    def _call(self, request: dict[str, Any], turn: Turn, tools: list[Tool]) -> dict[str, Any]:
         """Let the model choose a tool, if there is a choice, and write its arguments."""
+        limit = self._limit(request, json_wanted=True)
         spent: list[Generated] = []
         tool = tools[0]
         if len(tools) > 1:

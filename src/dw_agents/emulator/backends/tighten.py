@@ -26,11 +26,11 @@ _OPEN_STRING = {"enum", "const", "pattern", "format", "maxLength"}
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _MAPS = ("properties", "$defs", "definitions")
 _FORMATS: Mapping[str, str] = {
-    "email": "^[a-z]{2,12}@[a-z]{2,12}\\.(com|org)$",
-    "uri": "^https://[a-z]{2,12}\\.(com|org)/[a-z]{0,12}$",
-    "url": "^https://[a-z]{2,12}\\.(com|org)/[a-z]{0,12}$",
+    "email": "^[a-z]{2,6}@[a-z]{2,6}\\.(com|org)$",
+    "uri": "^https://[a-z]{2,6}\\.(com|org)/[a-z]{0,6}$",
+    "url": "^https://[a-z]{2,6}\\.(com|org)/[a-z]{0,6}$",
     "ipv4": "^10\\.[0-9]\\.[0-9]\\.[0-9]$",
-    "hostname": "^[a-z]{2,12}\\.(com|org)$",
+    "hostname": "^[a-z]{2,6}\\.(com|org)$",
     "duration": "^P[1-9]D$",
 }
 
