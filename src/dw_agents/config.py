@@ -7,7 +7,7 @@ found. Must not import the engine or anything that does network I/O.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -15,9 +15,13 @@ from urllib.parse import urlsplit
 from dw_agents.errors import ConfigurationError, MissingAPIKey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import ssl
+    from collections.abc import Callable, Mapping
 
-__all__ = ["DEFAULT_BASE_URL", "Account", "Secret", "resolve_account"]
+    from dw_agents.schedule.retries import Retries
+    from dw_agents.step import OnUnknown
+
+__all__ = ["DEFAULT_BASE_URL", "Account", "Secret", "Settings", "resolve_account"]
 
 DEFAULT_BASE_URL: Final = "https://api.doubleword.ai/v1"
 KEY_VARIABLE: Final = "DOUBLEWORD_API_KEY"
@@ -67,6 +71,17 @@ class Account:
 
     api_key: Secret
     base_url: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user chose of an engine; see ``Engine`` for the meaning and the defaults."""
+
+    on_unknown: OnUnknown
+    retries: Retries | None
+    headers: Mapping[str, str] = field(repr=False)
+    ssl_context: ssl.SSLContext | None
+    max_polls_per_second: float
 
 
 def resolve_account(api_key: object = None, base_url: str | None = None, *, home: Path | None = None) -> Account:

@@ -13,7 +13,7 @@ import weakref
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
-from dw_agents.config import Account, resolve_account
+from dw_agents.config import Account, Settings, resolve_account
 from dw_agents.errors import ConfigurationError, EngineClosed
 from dw_agents.receipt import Receipt, Tally
 from dw_agents.step import SERVICE_TIERS, OnUnknown, Step, check
@@ -74,13 +74,7 @@ class Engine:
         if not max_polls_per_second >= 1:
             raise ConfigurationError("max_polls_per_second must be at least 1.", field="max_polls_per_second")
         self.account = resolve_account(api_key, base_url)
-        self._options: dict[str, Any] = {
-            "on_unknown": on_unknown,
-            "retries": retries,
-            "headers": dict(headers or {}),
-            "tls": ssl_context,
-            "max_polls_per_second": max_polls_per_second,
-        }
+        self._settings = Settings(on_unknown, retries, dict(headers or {}), ssl_context, max_polls_per_second)
         self._tally = Tally()
         self._lock = threading.Lock()
         self._runtime: Runtime | None = None
@@ -199,7 +193,7 @@ class Engine:
             if runtime is None or runtime.pid != os.getpid():
                 from dw_agents.runtime import Runtime
 
-                runtime = self._runtime = Runtime(self.account, self._tally, **self._options)
+                runtime = self._runtime = Runtime(self.account, self._settings, self._tally)
                 # Tickets may outlive the engine object: the thread goes on until the last of them has ended.
                 weakref.finalize(self, runtime.retire).atexit = False
         return runtime

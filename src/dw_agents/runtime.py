@@ -1,17 +1,13 @@
 """What runs on the engine's network thread.
 
 Owns: the thread, its event loop, the hand-over of steps to it, deadlines, and the orderly stop. Everything but
-``take``, ``abandon`` and ``stop`` is called on that thread only. Must not be imported by the routes.
+``take``, ``abandon``, ``stop`` and ``retire`` is called on that thread only. Must not be imported by the routes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import atexit
-import contextlib
 import logging
-import multiprocessing
-import multiprocessing.util
 import os
 import sys
 import threading
@@ -20,6 +16,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from dw_agents.errors import DeadlineExceeded, EngineClosed, StepCancelled
+from dw_agents.leaving import running, watch_exit
 from dw_agents.routes.base import Route, Shared
 from dw_agents.routes.flex import FlexRoute
 from dw_agents.routes.realtime import RealtimeRoute
@@ -27,50 +24,32 @@ from dw_agents.schedule.retries import Retries, RetryBudget
 from dw_agents.wire.http import Connection
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from dw_agents.config import Account
+    from dw_agents.config import Account, Settings
     from dw_agents.receipt import Tally
-    from dw_agents.step import OnUnknown
     from dw_agents.ticket import Ticket
 
 __all__ = ["Runtime"]
 
 log = logging.getLogger("dw_agents")
 
-_EXIT_TIMEOUT = 10.0
 _LONGEST_TIMER = 1e8
-
-_running: set[Runtime] = set()
-"""Every network thread of this process, and of those that it was forked from: the sockets of the latter are still in use
-there, and to collect such a runtime here would close them in the middle of a request."""
 
 
 class Runtime:
-    """The network thread of one engine in one process.
+    """The network thread of one engine in one process; it runs from the start.
 
     Args:
         account: the key and the address.
+        settings: what the user chose.
         tally: counts for the receipt.
-        on_unknown: see ``Engine``.
-        retries: see ``Engine``.
-        headers: see ``Engine``.
-        tls: see ``Engine``.
-        max_polls_per_second: see ``Engine``.
+
+    Raises:
+        OSError: the certificate files that the environment names cannot be read, and the like.
     """
 
-    def __init__(
-        self,
-        account: Account,
-        tally: Tally,
-        *,
-        on_unknown: OnUnknown,
-        retries: Retries | None,
-        headers: Mapping[str, str],
-        tls: ssl.SSLContext | None,
-        max_polls_per_second: float,
-    ) -> None:
+    def __init__(self, account: Account, settings: Settings, tally: Tally) -> None:
         self.pid = os.getpid()
         self.open: set[Ticket] = set()
         self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
@@ -78,28 +57,17 @@ class Runtime:
         self._stopping = False
         self._deadlines: dict[Ticket, asyncio.TimerHandle] = {}
         self._loop = _new_loop()
-        started = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(started.set,), name="dw-agents", daemon=True)
-        self._shared = Shared(
-            loop=self._loop,
-            connection=self._loop.run_until_complete(_connect(account, headers, tls)),
-            retries=retries or Retries(),
-            budget=RetryBudget(),
-            on_unknown=on_unknown,
-            tally=tally,
-            clock=time.monotonic,
-            open=self.open,
+        self._started = threading.Event()
+        self._trouble: BaseException | None = None
+        self._thread = threading.Thread(
+            target=self._run, args=(account, settings, tally), name="dw-agents", daemon=True
         )
-        flex = FlexRoute(self._shared, max_polls_per_second=max_polls_per_second)
-        self._routes: dict[str, Route] = {
-            "priority": RealtimeRoute(self._shared),
-            "flex": flex,
-            "background": flex,
-        }
         self._thread.start()
-        started.wait()
-        _running.add(self)
-        _watch_exit(self.pid)
+        self._started.wait()
+        if self._trouble is not None:
+            raise self._trouble
+        running.add(self)
+        watch_exit()
 
     @property
     def thread_id(self) -> int | None:
@@ -116,18 +84,18 @@ class Runtime:
 
     def stop(self, timeout: float) -> None:
         """Cancel what is open, wait for the service at most ``timeout`` seconds, and end the thread."""
-        if self.pid != os.getpid() or self not in _running:
+        if self.pid != os.getpid() or self not in running:
             return
         finished = threading.Event()
         self._hand_over(self._begin_stop, timeout, finished.set)
         finished.wait(timeout + 2.0)
         if threading.get_ident() != self.thread_id:
             self._thread.join(2.0)
-        _running.discard(self)
+        running.discard(self)
 
     def retire(self) -> None:
         """Stop once nothing is open any more; for an engine that nobody refers to."""
-        if self.pid == os.getpid() and self in _running:
+        if self.pid == os.getpid() and self in running:
             self._hand_over(self._retire)
 
     def _hand_over(self, call: Callable[..., None], *args: Any) -> None:
@@ -149,24 +117,49 @@ class Runtime:
             except Exception:
                 log.exception("dw-agents: an internal error; please report it")
 
-    def _run(self, started: Callable[[], None]) -> None:
+    def _run(self, account: Account, settings: Settings, tally: Tally) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.call_soon(started)
         try:
-            self._loop.run_forever()
+            self._loop.run_until_complete(self._build(account, settings, tally))
+        except Exception as error:  # noqa: BLE001 - raised again in the thread that waits for the start
+            self._trouble = error
         finally:
-            self._loop.close()
+            self._started.set()
+        if self._trouble is None:
+            self._loop.run_forever()
+        self._loop.close()
+
+    async def _build(self, account: Account, settings: Settings, tally: Tally) -> None:
+        """Make what belongs to this thread's loop."""
+        self._shared = Shared(
+            loop=self._loop,
+            connection=Connection(account, headers=settings.headers, tls=settings.ssl_context),
+            retries=settings.retries or Retries(),
+            budget=RetryBudget(),
+            on_unknown=settings.on_unknown,
+            tally=tally,
+            clock=time.monotonic,
+            open=self.open,
+        )
+        flex = FlexRoute(self._shared, max_polls_per_second=settings.max_polls_per_second)
+        self._routes: dict[str, Route] = {
+            "priority": RealtimeRoute(self._shared),
+            "flex": flex,
+            "background": flex,
+        }
 
     def _start(self, ticket: Ticket, body: bytes) -> None:
+        self.open.add(ticket)
         if ticket.done():
+            self._shared.forget(ticket)
             return
         if self._stopping:
             ticket.settle(
                 error=StepCancelled(f"{ticket!r}: the engine was closed; the step was not sent.", ticket=ticket),
                 state="cancelled",
             )
+            self._shared.forget(ticket)
             return
-        self.open.add(ticket)
         step = ticket.step
         if step.timeout is not None:
             handle = self._loop.call_later(min(step.timeout, _LONGEST_TIMER), self._expire, ticket)
@@ -197,7 +190,7 @@ class Runtime:
         if self.open or not all(route.idle() for route in self._routes.values()):
             self._loop.call_later(0.5, self._retire)
         else:
-            self._begin_stop(0.0, lambda: _running.discard(self))
+            self._begin_stop(0.0, lambda: running.discard(self))
 
     def _begin_stop(self, timeout: float, finished: Callable[[], None]) -> None:
         self._stopping = True
@@ -239,45 +232,6 @@ class Runtime:
             shown = ", ".join(running[:10]) + (", ..." if len(running) > 10 else "")
             text += f"; {len(running)} may still run and be billed: {shown}"
         print(text + ".", file=sys.stderr)  # noqa: T201 - see above
-
-
-def _watch_exit(pid: int) -> None:
-    """See to it that this process says goodbye to the service, however it ends in good order."""
-    global _watched  # noqa: PLW0603 - once a process
-    if _watched == pid:
-        return
-    _watched = pid
-    if multiprocessing.parent_process() is None:
-        atexit.register(_at_exit)
-    else:
-        # A child of multiprocessing leaves without running atexit, but runs these.
-        multiprocessing.util.Finalize(None, _at_exit, exitpriority=100)
-    early = getattr(threading, "_register_atexit", None)
-    if early is not None:
-        with contextlib.suppress(RuntimeError):  # the main thread has ended already
-            early(_at_early_exit)
-
-
-_watched = 0
-
-
-def _at_exit() -> None:
-    for runtime in list(_running):
-        runtime.stop(_EXIT_TIMEOUT)
-
-
-def _at_early_exit() -> None:
-    """Release worker threads that wait for answers, when the main thread died of Ctrl-C or an error.
-
-    Python joins its worker threads before it runs atexit, and they would wait for hours. Where the main thread
-    ended in good order they are the program, and go on.
-    """
-    if getattr(sys, "last_value", None) is not None and not hasattr(sys, "ps1"):
-        _at_exit()
-
-
-async def _connect(account: Account, headers: Mapping[str, str], tls: ssl.SSLContext | None) -> Connection:
-    return Connection(account, headers=headers, tls=tls)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

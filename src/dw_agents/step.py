@@ -1,7 +1,7 @@
 """A step: what is asked and how it may travel.
 
-Owns: ``Step`` and the checks that refuse one before anything is sent. Must not import the engine, the routes or anything
-that does I/O.
+Owns: ``Step`` and the checks that refuse one before anything is sent. Must not import the engine, the routes or
+anything that does I/O.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ OnUnknown = Literal["resend", "raise"]
 SERVICE_TIERS: Final[tuple[str, ...]] = ("priority", "flex", "batch", "background")
 MAX_BODY_BYTES: Final = 10 * 1024 * 1024
 """The API's limit for one request body (10 MB)."""
+
+_ENDPOINTS: Final = ("/responses", "/chat/completions", "/embeddings")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +94,26 @@ def check(step: Step, *, tiers: tuple[str, ...] = SERVICE_TIERS) -> None:
         raise InvalidStep(f"max_retries={step.max_retries!r} must be 0 or more.", field="max_retries")
     if step.on_unknown not in {None, "resend", "raise"}:
         raise InvalidStep(f"on_unknown={step.on_unknown!r} must be 'resend' or 'raise'.", field="on_unknown")
+    _check_endpoint(step.endpoint, step.service_tier)
     _check_body(body, step.service_tier)
+
+
+def _check_endpoint(endpoint: str, tier: str) -> None:
+    if endpoint not in _ENDPOINTS:
+        raise InvalidStep(
+            f"endpoint={endpoint!r} is not known; use one of {', '.join(map(repr, _ENDPOINTS))}.", field="endpoint"
+        )
+    if tier in {"flex", "background"} and endpoint == "/embeddings":
+        raise InvalidStep(
+            f"service_tier={tier!r} has no embeddings (the service would bill them as realtime); "
+            'use service_tier="batch" or "priority".',
+            field="service_tier",
+        )
+    if tier in {"flex", "background"} and endpoint != "/responses":
+        raise InvalidStep(
+            f'endpoint={endpoint!r} cannot be polled on service_tier={tier!r}; send the step to "/responses".',
+            field="endpoint",
+        )
 
 
 def _check_body(body: Mapping[str, Any], tier: str) -> None:

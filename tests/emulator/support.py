@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from dw_agents.emulator import Emulator
 
-    from dw_agents.emulator import Emulator
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
 
 MODEL = "test/model"
 
@@ -148,8 +149,16 @@ class Api:
                 await asyncio.sleep(0.002)
 
 
-async def until(condition: Any) -> None:
+async def until(condition: Callable[[], Any]) -> None:
     """Wait until a condition holds, briefly."""
     async with asyncio.timeout(5):
-        while not condition():
+        # The condition belongs to the server's thread, which sets no event of this loop.
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.002)
+
+
+@asynccontextmanager
+async def serving(backend: Any = None, **settings: Any) -> AsyncIterator[Api]:
+    """Run an emulator and a client of it; the scripted backend answers unless another is given."""
+    async with Emulator(backend or ScriptedBackend(), **settings) as emulator, Api(emulator) as api:
+        yield api

@@ -83,7 +83,17 @@ def test_the_same_seed_draws_the_same_durations() -> None:
 
 @pytest.mark.parametrize(
     "spec",
-    ["soon", "1,2,3", -1, (3, 1), (-1, 1), "normal:mean=3", {"kind": "uniform", "low": 1}, "exponential:mean=1,x=2", {}],
+    [
+        "soon",
+        "1,2,3",
+        -1,
+        (3, 1),
+        (-1, 1),
+        "normal:mean=3",
+        {"kind": "uniform", "low": 1},
+        "exponential:mean=1,x=2",
+        {},
+    ],
 )
 def test_a_duration_that_cannot_be_read_is_refused(spec: Any) -> None:
     with pytest.raises(ValueError):

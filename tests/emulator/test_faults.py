@@ -26,8 +26,13 @@ def test_a_fault_lets_the_first_requests_pass() -> None:
 
 @pytest.mark.parametrize(
     ("rule", "route", "hit"),
-    [(None, "GET /models", True), ("GET", "GET /models", True), ("GET /models", "GET /models", True)]
-    + [("POST", "GET /models", False), ("GET /mod", "GET /models", False)],
+    [
+        (None, "GET /models", True),
+        ("GET", "GET /models", True),
+        ("GET /models", "GET /models", True),
+        ("POST", "GET /models", False),
+        ("GET /mod", "GET /models", False),
+    ],
 )
 def test_a_fault_strikes_its_route_or_its_method_only(rule: str | None, route: str, hit: bool) -> None:
     assert kinds(Faults(Fault("stall", route=rule)), 1, route=route) == [["stall"] if hit else []]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,6 +18,9 @@ from dw_agents.emulator.objects import (
     stored_object,
 )
 
+if TYPE_CHECKING:
+    from dw_agents.emulator.jobs import Tier
+
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
 
 
@@ -25,8 +28,8 @@ def completion(finish: str = "stop", **message: Any) -> dict[str, Any]:
     return {"choices": [{"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}]}
 
 
-def job(**fields: Any) -> Job:
-    return Job(**{"tier": "flex", "endpoint": "/responses", "body": {"model": "M"}, "owner": "o", "created": 1000.5} | fields)
+def job(tier: Tier = "flex") -> Job:
+    return Job(tier=tier, endpoint="/responses", body={"model": "M"}, owner="o", created=1000.5)
 
 
 def test_an_answer_becomes_reasoning_then_message_then_calls() -> None:
@@ -123,7 +126,7 @@ def test_usage_is_renamed_and_missing_details_read_zero() -> None:
         ("priority", {"status": "in_progress"}),
     ],
 )
-def test_the_accepting_reply_has_these_keys_and_no_others(tier: str, extra: dict[str, str]) -> None:
+def test_the_accepting_reply_has_these_keys_and_no_others(tier: Tier, extra: dict[str, str]) -> None:
     one = job(tier=tier)
 
     assert accepted_object(one) == {

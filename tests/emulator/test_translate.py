@@ -32,11 +32,27 @@ def test_sampling_fields_are_forwarded_under_their_chat_names() -> None:
     assert (made["max_tokens"], made["reasoning_effort"]) == (9, "low")
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["seed", "metadata", "include", "store", "top_logprobs", "logprobs", "presence_penalty", "frequency_penalty", "n"]
-    + ["prompt_cache_key", "cache_control", "chat_template_kwargs", "made_up", "background", "service_tier"],
-)
+DROPPED = [
+    "background",
+    "cache_control",
+    "chat_template_kwargs",
+    "frequency_penalty",
+    "include",
+    "logprobs",
+    "made_up",
+    "metadata",
+    "n",
+    "presence_penalty",
+    "prompt_cache_key",
+    "safety_identifier",
+    "seed",
+    "service_tier",
+    "store",
+    "top_logprobs",
+]
+
+
+@pytest.mark.parametrize("name", DROPPED)
 def test_what_the_service_drops_is_dropped_without_an_error(name: str) -> None:
     assert chat(**{name: 1}) == chat()
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 from dw_agents import Engine
 from dw_agents.emulator import Emulator
-from langchain_dw_agents import ChatDoubleword, carry
+from langchain_dw_agents import carry
+
+from tests.langchain.wire import model_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-MODEL = "Qwen/Qwen3.5-9B"
-
+    from langchain_dw_agents import ChatDoubleword
 
 class MakeEmulator(Protocol):
     """Starts an emulator that stops, with its engine, when the test ends."""
@@ -66,16 +67,3 @@ def make_model(emulator: Emulator) -> MakeModel:
 @pytest.fixture
 def llm(make_model: MakeModel) -> ChatDoubleword:
     return make_model()
-
-
-def model_for(emulator: Emulator, **fields: Any) -> ChatDoubleword:
-    """Make a model that talks to ``emulator``."""
-    settings = {"model": MODEL, "api_key": emulator.api_key, "base_url": emulator.base_url, **fields}
-    return ChatDoubleword(**settings)
-
-
-def sent(emulator: Emulator) -> list[dict[str, Any]]:
-    """Return the bodies of the submissions, oldest first."""
-    return [
-        request.json() for request in emulator.requests if request.method == "POST" and request.path.endswith("/responses")
-    ]

@@ -33,10 +33,6 @@ if TYPE_CHECKING:
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
-ALLOWED_SKIPS = {
-    "test_pdf_inputs", "test_pdf_tool_message", "test_audio_inputs", "test_anthropic_inputs", "test_serdes",
-    "test_stream_time",
-}  # fmt: skip
 
 # HumanMessage(name=) is one of the suite's cases; that it warns is tested in test_fidelity.
 pytestmark = [

@@ -43,10 +43,13 @@ class Latencies:
         self._times: list[float] = []
         self._next: list[float] = []
 
-    def observe(self, after: float, by: float) -> None:
+    def observe(self, after: float, by: float) -> bool:
         """Learn that a job finished more than ``after`` and at most ``by`` seconds after its acceptance.
 
         A wide interval says little by itself, so its weight goes where jobs are known to finish.
+
+        Returns:
+            Whether enough was learned since the last plan to have made a new one.
         """
         low, high = _bin(after), _bin(max(by, after))
         known = {i: w for i, w in self._weights.items() if low <= i <= high}
@@ -62,17 +65,17 @@ class Latencies:
             self._weights = {i: w / 2 for i, w in self._weights.items() if w > 0.01}
             self.samples /= 2
             self._planned_at /= 2
+        if self.samples < _ENOUGH or self.samples < self._planned_at * 1.2:
+            return False
+        self._plan()
+        return True
 
     def next_look(self, age: float) -> float | None:
         """Return the age at which to look again at a job found unfinished at ``age``.
 
         None means that nothing is known of jobs this old: too few were seen, or none took that long.
         """
-        if self.samples < _ENOUGH:
-            return None
-        if self.samples >= self._planned_at * 1.2 or not self._times:
-            self._plan()
-        if age >= self._times[-1]:
+        if not self._times or age >= self._times[-1]:
             return None
         return self._next[max(0, bisect_right(self._times, age) - 1)]
 

@@ -16,9 +16,10 @@ class Pace:
     """An allowance of concurrent requests that shrinks on push-back and grows with success.
 
     A request asks ``opens_in``; when that is 0.0 it calls ``begin``, and ``end`` when its reply is there. After a
-    refusal nothing leaves until the pause is over; then as many go out as the server took before it refused, and each
-    success makes room for one more. Replies to requests that left before the last pause do not shorten the allowance
-    a second time: a burst of refusals is one piece of news.
+    refusal nothing leaves until the pause is over; then as many go out as the server took before it refused, and the
+    allowance grows slowly from there (by one a round, as TCP's does), quickly where the server took nothing at all:
+    it was away. Replies to requests that left before the last pause do not shorten the allowance a second time: a
+    burst of refusals is one piece of news.
 
     Args:
         limit: the most that may ever be under way.
@@ -28,6 +29,8 @@ class Pace:
         self.limit = limit
         self.under_way = 0
         self._allowance = float(limit)
+        self._enough = float(limit)
+        """The allowance from which it grows slowly."""
         self._closed_until = 0.0
         self._epoch = 0
         self._taken = 0
@@ -57,12 +60,15 @@ class Pace:
         if not pushed_back:
             self._taken += 1
             self._refusals = 0
-            self._allowance = min(float(self.limit), self._allowance + 1.0)
+            growth = 1.0 if self._allowance < self._enough else 1.0 / self._allowance
+            self._allowance = min(float(self.limit), self._allowance + growth)
             return
         if epoch == self._epoch:
             pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**self._refusals) if wait is None else wait
             self._closed_until = max(self._closed_until, now + pause)
             self._allowance = max(1.0, min(self._allowance / 2.0, float(self._taken or 1)))
+            if self._taken:
+                self._enough = self._allowance
             self._refusals += 1
             self._taken = 0
             self._epoch += 1

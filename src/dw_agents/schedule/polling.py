@@ -37,9 +37,10 @@ _GROWTH: Final = 0.1
 class _Key:
     """What is known of the jobs of one model and tier."""
 
-    __slots__ = ("latencies", "parked", "seen", "watched", "watching")
+    __slots__ = ("jobs", "latencies", "parked", "seen", "watched", "watching")
 
     def __init__(self) -> None:
+        self.jobs: set[_Job] = set()
         self.latencies = Latencies()
         self.parked: deque[_Job] = deque()
         self.seen = 0
@@ -48,13 +49,15 @@ class _Key:
 
 
 class _Job:
-    __slots__ = ("accepted_at", "checked_age", "id", "key", "scout", "turn", "watched")
+    __slots__ = ("accepted_at", "checked_age", "due_at", "id", "key", "scout", "turn", "watched")
 
     def __init__(self, id_: Hashable, key: _Key, accepted_at: float, *, scout: bool) -> None:
         self.id = id_
         self.key = key
         self.accepted_at = accepted_at
         self.checked_age = 0.0
+        self.due_at: float | None = None
+        """When it is to be looked at; None while it is parked or being looked at."""
         self.scout = scout
         self.watched = False
         self.turn = 0
@@ -87,6 +90,7 @@ class PollSchedule:
         group = self._keys.setdefault(key, _Key())
         job = _Job(id_, group, now, scout=group.seen % _SCOUT_EVERY == 0)
         group.seen += 1
+        group.jobs.add(job)
         self._jobs[id_] = job
         self._place(job, now)
 
@@ -97,6 +101,7 @@ class PollSchedule:
         while self._heap and self._heap[0][0] <= now and len(taken) < most and self._tokens >= 1.0:
             _, _, turn, job = heapq.heappop(self._heap)
             if turn == job.turn and job.id in self._jobs:
+                job.due_at = None
                 taken.append(job.id)
                 self._tokens -= 1.0
         return taken
@@ -142,16 +147,29 @@ class PollSchedule:
         if took is not None and after < took + 1.0 and took - 1.0 < by:
             after, by = max(after, took - 1.0), min(by, took + 1.0)
         key = job.key
-        key.latencies.observe(after, by)
         key.watched = min(key.watched * 2, 1e6)
         self.discard(id_)
+        if key.latencies.observe(after, by):
+            self._plan_again(key, now)
         self._watch_more(key, now)
 
     def discard(self, id_: Hashable) -> None:
         """Forget a job that nobody waits for any more."""
         job = self._jobs.pop(id_, None)
         if job is not None:
+            job.key.jobs.discard(job)
             self._unwatch(job)
+
+    def _plan_again(self, key: _Key, now: float) -> None:
+        """Look earlier at what would be looked at too late by what is known now."""
+        for job in key.jobs:
+            if job.due_at is None or job.scout or job.watched:
+                continue
+            look = key.latencies.next_look(job.checked_age)
+            if look is not None:
+                at = max(now, job.accepted_at + look)
+                if at < job.due_at - _SHORTEST:
+                    self._push(job, at)
 
     def _place(self, job: _Job, now: float) -> None:
         """Give a job its next look, or park it behind those that are watched on its behalf."""
@@ -186,8 +204,8 @@ class PollSchedule:
     def _push(self, job: _Job, at: float) -> None:
         job.turn += 1
         # Jobs accepted together must not be asked for together.
-        spread = (at - job.accepted_at) * 0.01 * self._random.random()
-        heapq.heappush(self._heap, (at + spread, next(self._order), job.turn, job))
+        job.due_at = at + (at - job.accepted_at - job.checked_age) * 0.02 * self._random.random()
+        heapq.heappush(self._heap, (job.due_at, next(self._order), job.turn, job))
 
     def _refill(self, now: float) -> None:
         self._tokens = min(self._rate / 4, self._tokens + max(0.0, now - self._refilled_at) * self._rate)

@@ -1,0 +1,159 @@
+"""When which job is looked at."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dw_agents.schedule.latency import Latencies
+from dw_agents.schedule.polling import PollSchedule
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass
+class Run:
+    """What a simulated run came to."""
+
+    polls: int
+    extra: list[float]
+    took: list[float]
+
+    @property
+    def polls_per_job(self) -> float:
+        return self.polls / len(self.took)
+
+    @property
+    def mean_extra(self) -> float:
+        return sum(self.extra) / len(self.extra)
+
+    @property
+    def share(self) -> float:
+        return sum(self.extra) / sum(self.took)
+
+
+def simulate(took: Sequence[float], *, gap: float = 0.001, clock: bool = True, rate: float = 2000.0) -> Run:
+    """Play jobs of the given times, one submitted each ``gap`` seconds, against the schedule; no real time passes."""
+    schedule, now, reply_after = PollSchedule(rate, seed=1), 0.0, 0.005
+    due: list[tuple[float, int]] = []
+    start = [i * gap for i in range(len(took))]
+    next_job, polls = 0, 0
+    extra: dict[int, float] = {}
+    while len(extra) < len(took):
+        while next_job < len(took) and start[next_job] <= now:
+            schedule.add(next_job, "model", start[next_job])
+            next_job += 1
+        while due and due[0][0] <= now:
+            _, job = heapq.heappop(due)
+            late = now - start[job] - took[job]
+            if late >= 0:
+                schedule.finished(job, now, took=float(int(took[job])) if clock else None)
+                extra[job] = late
+            else:
+                schedule.unfinished(job, now)
+        for taken in schedule.due(now, 128 - len(due)):
+            polls += 1
+            heapq.heappush(due, (now + reply_after, int(str(taken))))
+        times = [t for t in (schedule.next_at(now), due[0][0] if due else None) if t is not None]
+        if next_job < len(took):
+            times.append(start[next_job])
+        now = max(now + 1e-4, min(times, default=now))
+    return Run(polls, list(extra.values()), list(took))
+
+
+def test_jobs_of_equal_length_cost_few_polls_and_little_waiting() -> None:
+    run = simulate([60.0] * 2000)
+    assert run.polls_per_job <= 3.5
+    assert run.mean_extra <= 3.0
+
+
+def test_thousands_of_short_jobs_are_collected_within_moments() -> None:
+    run = simulate([2.0] * 10_000)
+    assert run.polls_per_job <= 2.5
+    assert run.mean_extra <= 0.5
+
+
+def test_a_lone_job_is_noticed_within_a_tenth_of_its_time() -> None:
+    for seconds in (1.0, 60.0, 3000.0):
+        run = simulate([seconds])
+        assert run.mean_extra <= max(0.2, min(15.0, seconds * 0.1)) + 0.1
+
+
+def test_learned_times_need_fewer_polls_than_the_fixed_interval_with_the_same_waiting() -> None:
+    rng = random.Random(3)
+    run = simulate([90 * math.exp(rng.gauss(0, 0.3)) for _ in range(3000)], gap=0.2)
+    interval = 2 * run.mean_extra
+    fixed = sum(math.ceil(t / interval) for t in run.took) / len(run.took)
+    assert run.share <= 0.07
+    assert run.polls_per_job <= 0.95 * fixed
+
+
+def test_jobs_that_become_slower_are_still_noticed() -> None:
+    run = simulate([10.0] * 300 + [60.0] * 300, gap=0.1)
+    assert run.share <= 0.12
+    assert run.polls_per_job <= 10
+
+
+def test_jobs_that_become_faster_are_noticed_again_soon() -> None:
+    run = simulate([60.0] * 300 + [10.0] * 600, gap=0.1)
+    assert sum(run.extra[-100:]) / 100 <= 2.0
+
+
+def test_no_more_polls_become_due_than_the_rate_allows() -> None:
+    schedule = PollSchedule(rate=10.0, seed=1)
+    for job in range(100):
+        schedule.add(job, job, 0.0)
+    seen = sum(len(schedule.due(1.0 + tick / 10, 100)) for tick in range(50))
+    assert seen <= 10 * 5 + 10
+
+
+def test_a_discarded_job_is_never_due() -> None:
+    schedule = PollSchedule(seed=1)
+    schedule.add("a", "k", 0.0)
+    schedule.discard("a")
+    assert schedule.next_at(0.0) is None
+    assert schedule.due(100.0, 10) == []
+    assert len(schedule) == 0
+
+
+def test_a_failed_look_is_repeated_at_the_time_that_was_asked_for() -> None:
+    schedule = PollSchedule(seed=1)
+    schedule.add("a", "k", 0.0)
+    assert schedule.due(1.0, 10) == ["a"]
+    schedule.again("a", 5.0)
+    assert schedule.due(4.9, 10) == []
+    assert schedule.due(5.1, 10) == ["a"]
+
+
+def test_while_nothing_is_known_only_a_few_are_watched() -> None:
+    schedule = PollSchedule(seed=1)
+    for job in range(1000):
+        schedule.add(job, "k", 0.0)
+    assert len(schedule.due(0.5, 1000)) <= 10
+
+
+def test_nothing_is_planned_from_fewer_than_three_samples() -> None:
+    latencies = Latencies()
+    latencies.observe(1.9, 2.1)
+    latencies.observe(1.9, 2.1)
+    assert latencies.next_look(0.0) is None
+    latencies.observe(1.9, 2.1)
+    look = latencies.next_look(0.0)
+    assert look is not None
+    assert 1.9 <= look <= 2.3
+    assert latencies.next_look(100.0) is None
+
+
+def test_old_samples_fade() -> None:
+    latencies = Latencies()
+    for _ in range(5000):
+        latencies.observe(9.9, 10.1)
+    for _ in range(5000):
+        latencies.observe(1.9, 2.1)
+    look = latencies.next_look(0.0)
+    assert look is not None
+    assert look <= 2.5
