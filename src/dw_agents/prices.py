@@ -83,7 +83,16 @@ def _parsed(path: Path, _changed: int) -> Mapping[str, Mapping[str, Price]]:
 
     with path.open("rb") as file:
         table: dict[str, Any] = tomllib.load(file)
-    return {model: {tier: _price(model, tier, pair) for tier, pair in tiers.items()} for model, tiers in table.items()}
+    return {
+        model: {tier: _price(model, tier, pair) for tier, pair in _tiers(model, tiers).items()}
+        for model, tiers in table.items()
+    }
+
+
+def _tiers(model: str, tiers: object) -> Mapping[str, object]:
+    if not isinstance(tiers, dict):
+        raise TypeError(f"{model} must be a heading, with its prices below it")
+    return tiers
 
 
 def _price(model: str, tier: str, pair: object) -> Price:

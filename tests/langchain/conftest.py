@@ -6,17 +6,18 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
+from tests.langchain.wire import model_for
+
 from dw_agents import Engine
 from dw_agents.emulator import Emulator
 from langchain_dw_agents import carry
-
-from tests.langchain.wire import model_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from langchain_dw_agents import ChatDoubleword
+
 
 class MakeEmulator(Protocol):
     """Starts an emulator that stops, with its engine, when the test ends."""

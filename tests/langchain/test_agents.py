@@ -14,7 +14,6 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, Too
 from langchain_core.tools import tool
 from langgraph.config import get_stream_writer
 from pydantic import BaseModel, Field
-
 from tests.langchain.wire import bodies
 
 if TYPE_CHECKING:
@@ -142,9 +141,7 @@ async def test_events_v3_end_in_the_same_answer(llm: ChatDoubleword) -> None:
     assert "8" in last_text(await run.output())
 
 
-async def test_a_named_agent_holds_a_conversation_over_several_turns(
-    emulator: Emulator, llm: ChatDoubleword
-) -> None:
+async def test_a_named_agent_holds_a_conversation_over_several_turns(emulator: Emulator, llm: ChatDoubleword) -> None:
     """The service takes no names on messages; history with them must still be taken, in its order."""
     agent = create_agent(llm, [double], name="researcher")
     history: list[Any] = []
@@ -174,9 +171,7 @@ async def test_provider_strategy_fills_the_class(emulator: Emulator, llm: ChatDo
     assert "strict" not in body["tools"][0]
 
 
-def test_the_automatic_choice_is_the_services_own_structured_output(
-    emulator: Emulator, llm: ChatDoubleword
-) -> None:
+def test_the_automatic_choice_is_the_services_own_structured_output(emulator: Emulator, llm: ChatDoubleword) -> None:
     agent = create_agent(llm, [double], response_format=City)
     assert isinstance(agent.invoke(QUESTION)["structured_response"], City)
     assert "text" in bodies(emulator)[0]
@@ -213,10 +208,19 @@ def test_a_failing_tool_ends_the_agent_with_its_own_error(llm: ChatDoubleword) -
 
 def test_arguments_that_do_not_fit_are_told_to_the_model(emulator: Emulator, llm: ChatDoubleword) -> None:
     call = {"name": "double", "args": {"number": "four"}, "id": "c1", "type": "tool_call"}
-    history = [HumanMessage("Double four."), AIMessage("", tool_calls=[call]), ToolMessage("no integer", tool_call_id="c1", status="error")]
+    history = [
+        HumanMessage("Double four."),
+        AIMessage("", tool_calls=[call]),
+        ToolMessage("no integer", tool_call_id="c1", status="error"),
+    ]
     state = create_agent(llm, [double]).invoke({"messages": history})
     first = bodies(emulator)[0]["input"]
-    assert first[1] == {"type": "function_call", "name": "double", "arguments": json.dumps({"number": "four"}), "call_id": "c1"}
+    assert first[1] == {
+        "type": "function_call",
+        "name": "double",
+        "arguments": json.dumps({"number": "four"}),
+        "call_id": "c1",
+    }
     assert first[2]["output"] == "no integer"
     assert isinstance(state["messages"][-1], AIMessage)
 

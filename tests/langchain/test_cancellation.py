@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage
-from langchain_dw_agents.errors import DeadlineExceeded
-
 from tests.langchain.wire import MODEL, model_for, nothing_runs
 
-if TYPE_CHECKING:
-    from dw_agents.emulator import Emulator
+from langchain_dw_agents.errors import DeadlineExceeded
 
+if TYPE_CHECKING:
     from tests.langchain.conftest import MakeEmulator
+
+    from dw_agents.emulator import Emulator
 
 SLOW = 60.0
 
@@ -155,7 +155,8 @@ def test_ctrl_c_ends_the_process_and_its_jobs(slow: Emulator, call: str) -> None
 
 
 def test_ctrl_c_with_calls_in_a_graphs_threads_ends_the_process_and_its_jobs(slow: Emulator) -> None:
-    """LangGraph waits for its threads on the first Ctrl-C, which cannot be helped from here; the second ends it."""
+    """LangGraph waits for its threads on the first Ctrl-C, which cannot be helped from here; the second ends
+    it."""
     program = f"""
         import operator
         from typing import Annotated, TypedDict

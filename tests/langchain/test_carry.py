@@ -6,17 +6,17 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.langchain.wire import bodies
+
 from langchain_dw_agents import DoublewordWarning
 from langchain_dw_agents.carry import RULES, Verdict
 from langchain_dw_agents.errors import InvalidStep
 
-from tests.langchain.wire import bodies
-
 if TYPE_CHECKING:
+    from tests.langchain.conftest import MakeModel
+
     from dw_agents.emulator import Emulator
     from langchain_dw_agents import ChatDoubleword
-
-    from tests.langchain.conftest import MakeModel
 
 REFUSED: dict[str, Any] = {
     "n": 2,
@@ -90,9 +90,7 @@ def test_a_field_whose_loss_changes_answer_or_bill_is_refused(
 
 
 @pytest.mark.parametrize("name", TUNING)
-def test_a_field_that_only_tunes_is_warned_about_once(
-    emulator: Emulator, llm: ChatDoubleword, name: str
-) -> None:
+def test_a_field_that_only_tunes_is_warned_about_once(emulator: Emulator, llm: ChatDoubleword, name: str) -> None:
     tuned = llm.bind(**{name: TUNING[name]})
     with pytest.warns(DoublewordWarning, match=rf"^{name}=.*no effect.*Instead: ") as said:
         tuned.invoke("Hi.")
@@ -102,9 +100,7 @@ def test_a_field_that_only_tunes_is_warned_about_once(
 
 
 @pytest.mark.parametrize("name", IDLE)
-def test_a_value_that_asks_for_nothing_is_left_out_silently(
-    emulator: Emulator, llm: ChatDoubleword, name: str
-) -> None:
+def test_a_value_that_asks_for_nothing_is_left_out_silently(emulator: Emulator, llm: ChatDoubleword, name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         llm.bind(**{name: IDLE[name]}).invoke("Hi.")
@@ -113,7 +109,9 @@ def test_a_value_that_asks_for_nothing_is_left_out_silently(
 
 
 def test_harmless_fields_travel_silently(emulator: Emulator, make_model: MakeModel) -> None:
-    make_model(metadata={"run": "1"}, store=True).bind(user="ada", safety_identifier="x", prompt_cache_key="k").invoke("Hi.")
+    make_model(metadata={"run": "1"}, store=True).bind(user="ada", safety_identifier="x", prompt_cache_key="k").invoke(
+        "Hi."
+    )
     body = bodies(emulator)[0]
     assert (body["store"], body["user"], body["safety_identifier"], body["prompt_cache_key"]) == (True, "ada", "x", "k")
 

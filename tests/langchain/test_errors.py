@@ -8,22 +8,22 @@ import pickle
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import pytest
-from dw_agents import errors as core
 from langchain.agents import create_agent
 from langchain.agents.middleware import ModelRetryMiddleware
 from langchain_core import exceptions as langchain
-from langchain_dw_agents import errors
-from langchain_dw_agents.errors import in_langchain_terms
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import RetryPolicy
-
 from tests.langchain.wire import Says, model_for, posts
 
+from dw_agents import errors as core
+from langchain_dw_agents import errors
+from langchain_dw_agents.errors import in_langchain_terms
+
 if TYPE_CHECKING:
+    from tests.langchain.conftest import MakeEmulator, MakeModel
+
     from dw_agents.emulator import Emulator
     from langchain_dw_agents import ChatDoubleword
-
-    from tests.langchain.conftest import MakeEmulator, MakeModel
 
 CORE_ERRORS = [
     value

@@ -11,18 +11,17 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
-
 from tests.langchain.wire import bodies, model_for, nothing_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dw_agents.emulator import Emulator
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.runnables import RunnableConfig
-    from langchain_dw_agents import ChatDoubleword
-
     from tests.langchain.conftest import MakeEmulator
+
+    from dw_agents.emulator import Emulator
+    from langchain_dw_agents import ChatDoubleword
 
 
 class Peak:

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
-from langchain_dw_agents import DoublewordWarning
-from langchain_dw_agents.errors import InvalidStep
 from langchain_openai.chat_models.base import OpenAIRefusalError
 from pydantic import BaseModel
-
 from tests.langchain.wire import Says, bodies, call, model_for
 
-if TYPE_CHECKING:
-    from dw_agents.emulator import Emulator
-    from langchain_core.messages import BaseMessage
-    from langchain_dw_agents import ChatDoubleword
+from langchain_dw_agents import DoublewordWarning
+from langchain_dw_agents.errors import InvalidStep
 
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
     from tests.langchain.conftest import MakeEmulator
+
+    from dw_agents.emulator import Emulator
+    from langchain_dw_agents import ChatDoubleword
 
 IMAGE_URL = "data:image/png;base64,QUJD"
 

@@ -8,21 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from dw_agents import Engine
+from langchain_core.exceptions import ModelError
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import ConfigurableField
-from langchain_dw_agents import ChatDoubleword
-from langchain_dw_agents.errors import ConfigurationError, InvalidStep, MissingAPIKey
 from pydantic import SecretStr, ValidationError
-
 from tests.langchain.wire import MODEL, bodies
+
+from dw_agents import Engine
+from dw_agents import errors as core
+from langchain_dw_agents import ChatDoubleword
+from langchain_dw_agents.errors import InvalidStep, MissingAPIKey
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dw_agents.emulator import Emulator
-
     from tests.langchain.conftest import MakeModel
+
+    from dw_agents.emulator import Emulator
 
 
 def headers(emulator: Emulator) -> dict[str, str]:
@@ -87,9 +89,10 @@ def test_openais_key_and_address_are_never_used(emulator: Emulator, monkeypatch:
 
 @pytest.mark.parametrize("key", ["", "  "])
 def test_a_key_that_is_empty_is_refused(emulator: Emulator, key: str) -> None:
-    with pytest.raises(ConfigurationError | MissingAPIKey) as caught:  # type: ignore[type-var]
+    with pytest.raises(core.ConfigurationError) as caught:
         ChatDoubleword(model=MODEL, api_key=key, base_url=emulator.base_url).invoke("Hi.")
     assert caught.value.field == "api_key"
+    assert isinstance(caught.value, ModelError)
     assert emulator.counters.snapshot().requests == 0
 
 

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx
 import pytest
+from langchain_tests.integration_tests import ChatModelIntegrationTests
+from langchain_tests.unit_tests import ChatModelUnitTests
+
 from dw_agents import Engine
 from dw_agents.emulator import Emulator
 from langchain_dw_agents import ChatDoubleword
-from langchain_tests.integration_tests import ChatModelIntegrationTests
-from langchain_tests.unit_tests import ChatModelUnitTests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from langchain_dw_agents.errors import PermissionDenied
-
 from tests.langchain.wire import MODEL, model_for, nothing_runs
 
+from langchain_dw_agents.errors import PermissionDenied
+
 if TYPE_CHECKING:
+    from tests.langchain.conftest import MakeEmulator
+
     from dw_agents.emulator import Emulator
     from langchain_dw_agents import ChatDoubleword
-
-    from tests.langchain.conftest import MakeEmulator
 
 
 def answered(answers: list[Any]) -> bool:

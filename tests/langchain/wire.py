@@ -31,7 +31,8 @@ def posts(emulator: Emulator) -> int:
 
 
 def nothing_runs(emulator: Emulator, *, within: float = 5.0) -> bool:
-    """Return whether, after at most ``within`` seconds, the emulator has no job left that would be paid for."""
+    """Return whether, after at most ``within`` seconds, the emulator has no job left that would be paid
+    for."""
     deadline = time.monotonic() + within
     while emulator.running():
         if time.monotonic() > deadline:
