@@ -18,10 +18,10 @@ from handbook import Handbook
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage
 from langchain_core.tools import tool
-from langchain_dw_agents import ChatDoubleword
 
 from dw_agents.emulator import Emulator
 from dw_agents.progress import Progress
+from langchain_dw_agents import ChatDoubleword
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,7 +119,7 @@ def show(findings: Sequence[Finding | Exception]) -> None:
             print(f"\n{number:3}. failed: {type(finding).__name__}: {finding}")
             continue
         print(f"\n{number:3}. {finding.question}")
-        print(f"     {finding.steps} steps: search -> {' -> '.join(finding.trail)}")
+        print(f"     {finding.steps} steps: {' -> '.join(('search', *finding.trail, 'answer'))}")
         answer = textwrap.shorten(finding.answer, width=300, placeholder=" ...")
         print(textwrap.fill(answer, width=100, initial_indent="     ", subsequent_indent="     "))
 

@@ -29,20 +29,22 @@ class Section:
     Attributes:
         section_id: page and heading, such as ``"flex#what-flex-is"``.
         title: its heading.
+        subject: the heading of its page.
         text: its text, without the link.
         reference_id: the section that it sends readers to.
     """
 
     section_id: str
     title: str
+    subject: str
     text: str
     reference_id: str
 
     @cached_property
     def words(self) -> Counter[str]:
-        """How often each word occurs; a word of the title counts three times."""
+        """How often each word occurs; a word of a heading counts three times."""
         words = Counter(_stems(self.text))
-        for word in _stems(self.title):
+        for word in _stems(f"{self.title} {self.subject}"):
             words[word] += _TITLE_WEIGHT
         return words
 
@@ -104,7 +106,8 @@ class Handbook:
 
 
 def _read(page: Path) -> list[Section]:
-    _, *parts = re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    head, *parts = re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    subject = head.partition("\n")[0].removeprefix("# ")
     sections = []
     for part in parts:
         title, _, body = part.partition("\n")
@@ -113,7 +116,7 @@ def _read(page: Path) -> list[Section]:
             raise ValueError(f"the section {title!r} of {page.name} has no line 'Read next: [...](page.md#heading).'")
         slug = re.sub(r"[^\w\s-]", "", title.lower()).strip().replace(" ", "-")
         text = " ".join(body[: link.start()].split())
-        sections.append(Section(f"{page.stem}#{slug}", title, text, f"{link[1]}#{link[2]}"))
+        sections.append(Section(f"{page.stem}#{slug}", title, subject, text, f"{link[1]}#{link[2]}"))
     return sections
 
 

@@ -34,7 +34,9 @@ class _Engine(Protocol):
         """What was done so far."""
 
 
-def line(done: int, total: int, states: Mapping[str, int], finished: int, elapsed: float, label: str) -> str:
+def line(
+    done: int, total: int, states: Mapping[str, int], *, finished: int, elapsed: float, label: str = "agents"
+) -> str:
     """Return one line of progress.
 
     Args:
@@ -103,7 +105,9 @@ class Progress:
         done = self._engine.receipt() - self._before
         finished = sum(part.steps + part.failed for part in done.lines.values())
         elapsed = self._clock() - self._start
-        return line(self._done, self._total, self._engine.snapshot(), finished, elapsed, self._label)
+        return line(
+            self._done, self._total, self._engine.snapshot(), finished=finished, elapsed=elapsed, label=self._label
+        )
 
     def __enter__(self) -> Self:
         self._before = self._engine.receipt()

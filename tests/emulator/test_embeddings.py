@@ -79,6 +79,7 @@ async def test_the_background_tier_is_refused() -> None:
         answer = await api("POST", "/embeddings", {**BODY, "service_tier": "background"})
 
     assert answer.status == 400
+    assert "only supported by /v1/responses" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(("code", "status"), [(429, 429), (None, 502)])

@@ -7,6 +7,8 @@ import sys
 import urllib.request
 from typing import TYPE_CHECKING
 
+import pytest
+
 from dw_agents.emulator.fixtures import emulator
 
 if TYPE_CHECKING:
@@ -26,6 +28,11 @@ def test_the_fixture_serves(emulator: Emulator) -> None:
 
 def test_each_test_gets_a_fresh_one(emulator: Emulator) -> None:
     assert emulator.counters.requests == 0
+
+
+@pytest.mark.parametrize("emulator", [{"api_keys": ["mine"]}], indirect=True)
+def test_a_test_can_set_it_up_otherwise(emulator: Emulator) -> None:
+    assert emulator.api_key == "mine"
 
 
 def test_the_emulator_itself_needs_no_pytest() -> None:

@@ -175,16 +175,23 @@ def test_a_failed_response_has_an_error_and_no_completion_time() -> None:
     assert not {"completed_at", "usage"} & set(stored_object(one))
 
 
-def test_error_types_follow_the_upstream_status() -> None:
-    assert [error_type(code) for code in (400, 402, 429, 499, 500, 418, None)] == [
-        "invalid_request_error",
-        "insufficient_credits",
-        "rate_limit_error",
-        "client_disconnected",
-        "server_error",
-        "server_error",
-        "server_error",
-    ]
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, "invalid_request_error"),
+        (401, "authentication_error"),
+        (402, "insufficient_credits"),
+        (403, "permission_error"),
+        (404, "not_found_error"),
+        (429, "rate_limit_error"),
+        (499, "client_disconnected"),
+        (500, "server_error"),
+        (418, "server_error"),
+        (None, "server_error"),
+    ],
+)
+def test_the_error_type_follows_the_upstream_status(status: int | None, kind: str) -> None:
+    assert error_type(status) == kind
 
 
 def test_the_realtime_object_echoes_the_request_and_never_says_why_it_is_incomplete() -> None:

@@ -34,6 +34,17 @@ async def test_a_realtime_call_says_when_it_was_cut_off_but_not_why() -> None:
     assert body["output"][0]["status"] == "incomplete"
 
 
+async def test_the_usage_of_a_realtime_call_has_its_details_unless_a_fault_takes_them() -> None:
+    async with serving(faults=Faults(Fault("omit_usage_details", after=1))) as api:
+        usages = [(await api("POST", "/responses", {"model": MODEL, "input": "p"})).json()["usage"] for _ in "ab"]
+
+    assert [set(usage) & {"input_tokens_details", "output_tokens_details"} for usage in usages] == [
+        {"input_tokens_details", "output_tokens_details"},
+        set(),
+    ]
+    assert usages[1]["total_tokens"] == 12
+
+
 async def test_a_realtime_call_that_wants_tools_requires_action() -> None:
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     async with serving(ScriptedBackend(tool_calls=[call])) as api:

@@ -14,7 +14,7 @@ import trio
 from tests.emulator.support import MODEL, Api, ScriptedBackend, serving, until
 
 import dw_agents.emulator
-from dw_agents.emulator import Emulator, Fault, Faults
+from dw_agents.emulator import Emulator, Fault, Faults, make_backend
 
 FLEX = {"model": MODEL, "input": "ping", "service_tier": "flex"}
 
@@ -50,6 +50,17 @@ def test_an_async_with_block_works_on_trio_too() -> None:
 
     assert trio.run(run)
     assert _threads() == 0
+
+
+async def test_an_emulator_can_stand_in_front_of_another_server() -> None:
+    async with serving(ScriptedBackend("from afar")) as far:
+        near = make_backend("upstream", base_url=far.emulator.base_url, api_key=far.key)
+        async with serving(near) as api:
+            shown = await api.finished(await api.submit())
+
+        assert far.emulator.counters.realtime == 1
+
+    assert shown["output"][0]["content"][0]["text"] == "from afar"
 
 
 async def test_two_emulators_live_side_by_side() -> None:
@@ -141,6 +152,7 @@ def test_a_backend_that_cannot_start_is_an_error_in_the_callers_thread() -> None
     ("settings", "said"),
     [
         ({"backend": "oracle"}, "oracle"),
+        ({"backend": "upstream"}, "make_backend"),
         ({"speed": 0}, "speed"),
         ({"latency": -1}, "latency"),
         ({"pickup": "soon"}, "pickup"),

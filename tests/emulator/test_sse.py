@@ -83,6 +83,13 @@ def test_the_deltas_of_a_live_response_add_up_to_its_text() -> None:
     assert joined("response.function_call_arguments.delta") == '{"a": 1}'
 
 
+def test_a_reasoning_part_closes_with_its_whole_text() -> None:
+    done = dict(parsed(response_events(final())))["response.reasoning_summary_part.done"]
+
+    assert done["part"] == {"type": "summary_text", "text": "Hm ok"}
+    assert (done["item_id"], done["summary_index"], done["output_index"]) == ("item_0", 0, 0)
+
+
 def test_items_open_empty_and_in_progress() -> None:
     opened = [body["item"] for name, body in parsed(response_events(final())) if name.endswith("item.added")]
 

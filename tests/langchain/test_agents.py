@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dw_agents.emulator import Emulator
     from langchain_dw_agents import ChatDoubleword
 
-QUESTION = {"messages": [HumanMessage("What is double(number: 4)?")]}
+QUESTION: Any = {"messages": [HumanMessage("What is double(number: 4)?")]}
 
 
 @tool
@@ -119,7 +119,7 @@ async def test_messages_stream_asynchronously(llm: ChatDoubleword) -> None:
 
 async def test_custom_events_of_tools_stream(llm: ChatDoubleword) -> None:
     agent = create_agent(llm, [measured])
-    question = {"messages": [HumanMessage("What is measured(number: 4)?")]}
+    question: Any = {"messages": [HumanMessage("What is measured(number: 4)?")]}
     assert list(agent.stream(question, stream_mode="custom")) == [{"doubling": 4}]
     assert [event async for event in agent.astream(question, stream_mode="custom")] == [{"doubling": 4}]
 
@@ -138,7 +138,9 @@ async def test_events_v3_end_in_the_same_answer(llm: ChatDoubleword) -> None:
     run = await agent.astream_events(QUESTION, version="v3")
     texts = [await stream.text async for stream in run.messages]
     assert "8" in texts[-1]
-    assert "8" in last_text(await run.output())
+    final = await run.output()
+    assert final is not None
+    assert "8" in last_text(final)
 
 
 async def test_a_named_agent_holds_a_conversation_over_several_turns(emulator: Emulator, llm: ChatDoubleword) -> None:
@@ -179,7 +181,7 @@ def test_the_automatic_choice_is_the_services_own_structured_output(emulator: Em
 
 async def test_parallel_tool_calls_are_all_answered(emulator: Emulator, llm: ChatDoubleword) -> None:
     emulator.faults.add("parallel_calls", times=1)
-    question = {"messages": [HumanMessage("double(number: 4) and take a photograph with place: Oslo")]}
+    question: Any = {"messages": [HumanMessage("double(number: 4) and take a photograph with place: Oslo")]}
     state = await create_agent(llm, [double, photograph]).ainvoke(question)
     calls = state["messages"][1].tool_calls
     assert {call["name"] for call in calls} == {"double", "photograph"}
@@ -190,7 +192,7 @@ async def test_parallel_tool_calls_are_all_answered(emulator: Emulator, llm: Cha
 
 def test_an_image_from_a_tool_reaches_the_model(emulator: Emulator, llm: ChatDoubleword) -> None:
     """The service takes text outputs only: the picture follows in a user message."""
-    question = {"messages": [HumanMessage("Take a photograph with place: Oslo")]}
+    question: Any = {"messages": [HumanMessage("Take a photograph with place: Oslo")]}
     state = create_agent(llm, [photograph]).invoke(question)
     assert "1 image" in last_text(state)
     last = bodies(emulator)[-1]["input"]
@@ -201,14 +203,14 @@ def test_an_image_from_a_tool_reaches_the_model(emulator: Emulator, llm: ChatDou
 
 
 def test_a_failing_tool_ends_the_agent_with_its_own_error(llm: ChatDoubleword) -> None:
-    question = {"messages": [HumanMessage("What is broken(number: 4)?")]}
+    question: Any = {"messages": [HumanMessage("What is broken(number: 4)?")]}
     with pytest.raises(ConnectionError, match="doubling machine"):
         create_agent(llm, [broken]).invoke(question)
 
 
 def test_arguments_that_do_not_fit_are_told_to_the_model(emulator: Emulator, llm: ChatDoubleword) -> None:
     call = {"name": "double", "args": {"number": "four"}, "id": "c1", "type": "tool_call"}
-    history = [
+    history: Any = [
         HumanMessage("Double four."),
         AIMessage("", tool_calls=[call]),
         ToolMessage("no integer", tool_call_id="c1", status="error"),

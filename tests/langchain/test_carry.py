@@ -94,8 +94,8 @@ def test_a_field_that_only_tunes_is_warned_about_once(emulator: Emulator, llm: C
     tuned = llm.bind(**{name: TUNING[name]})
     with pytest.warns(DoublewordWarning, match=rf"^{name}=.*no effect.*Instead: ") as said:
         tuned.invoke("Hi.")
-        tuned.invoke("Hi.")
     assert len(said) == 1
+    tuned.invoke("Hi.")  # a second warning would be an error here
     assert emulator.counters.snapshot().flex == 2
 
 
@@ -137,9 +137,9 @@ def test_extra_body_is_judged_field_by_field(emulator: Emulator, make_model: Mak
 
 
 def test_fields_of_the_constructor_are_judged_like_those_of_a_call(emulator: Emulator, make_model: MakeModel) -> None:
-    with pytest.raises(InvalidStep, match="^n=2"):
+    with pytest.raises(InvalidStep, match=r"^n=2"):
         make_model(n=2).invoke("Hi.")
-    with pytest.warns(DoublewordWarning, match="^seed=7"):
+    with pytest.warns(DoublewordWarning, match=r"^seed=7"):
         make_model(seed=7).invoke("Hi.")
     assert emulator.counters.snapshot().flex == 1
 

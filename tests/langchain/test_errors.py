@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import operator
 import pickle
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, cast
 
 import pytest
 from langchain.agents import create_agent
@@ -180,7 +180,9 @@ def retried_graph(llm: ChatDoubleword) -> Any:
         return {"said": [str((await llm.ainvoke("Hi.")).text)]}
 
     graph = StateGraph(State)
-    graph.add_node("say", say, retry_policy=RetryPolicy(initial_interval=0.01, jitter=False, max_attempts=3))
+    graph.add_node(
+        "say", cast("Any", say), retry_policy=RetryPolicy(initial_interval=0.01, jitter=False, max_attempts=3)
+    )
     graph.add_edge(START, "say")
     graph.add_edge("say", END)
     return graph.compile()
@@ -196,7 +198,7 @@ async def test_langgraphs_retry_policy_retries_what_may_pass(emulator: Emulator,
 
 def test_the_retry_middleware_of_agents_retries_what_may_pass_only(emulator: Emulator, make_model: MakeModel) -> None:
     middleware: Any = ModelRetryMiddleware(max_retries=2, initial_delay=0.0, on_failure="error")
-    agent = create_agent(make_model(max_retries=0), [], middleware=[middleware])
+    agent: Any = create_agent(make_model(max_retries=0), [], middleware=[middleware])
     emulator.faults.add("status", status=403, route="POST /responses", times=1)
     with pytest.raises(errors.PermissionDenied):
         agent.invoke({"messages": [("user", "Hi.")]})

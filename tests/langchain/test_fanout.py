@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import operator
 import threading
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypedDict
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
@@ -14,8 +14,6 @@ from langgraph.types import Send
 from tests.langchain.wire import bodies, model_for, nothing_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.runnables import RunnableConfig
     from tests.langchain.conftest import MakeEmulator
@@ -37,7 +35,7 @@ class Peak:
         while not self._stop.wait(0.02):
             self.most = max(self.most, len(self._emulator.running()))
 
-    def __enter__(self) -> Peak:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -155,7 +153,7 @@ class State(TypedDict):
     notes: Annotated[list[str], operator.add]
 
 
-def fan_out(node: Callable[[dict[str, Any]], Any]) -> Any:
+def fan_out(node: Any) -> Any:
     graph = StateGraph(State)
     graph.add_node("write", node)
     graph.add_conditional_edges(START, lambda state: [Send("write", {"topic": topic}) for topic in state["topics"]])
@@ -202,7 +200,12 @@ def test_steps_of_a_graph_carry_its_checkpoint_namespace_and_names(
     llm = model_for(make_emulator())
     steps: list[Any] = []
     submit = llm.engine.submit
-    monkeypatch.setattr(llm.engine, "submit", lambda step: steps.append(step) or submit(step))
+
+    def note(step: Any) -> Any:
+        steps.append(step)
+        return submit(step)
+
+    monkeypatch.setattr(llm.engine, "submit", note)
 
     def write(task: dict[str, Any]) -> dict[str, list[str]]:
         text = llm.invoke(task["topic"]).text

@@ -199,7 +199,8 @@ def test_images_of_several_tools_follow_the_last_output(emulator: Emulator, llm:
     )
     items = bodies(emulator)[0]["input"]
     assert [item["type"] for item in items] == [
-        "message", "function_call", "function_call", "function_call_output", "function_call_output", "message", "message",
+        "message", "function_call", "function_call", "function_call_output", "function_call_output", "message",
+        "message",
     ]  # fmt: skip
     assert items[3]["output"] == "left\n[1 image, shown in the next user message]"
     assert items[4]["output"] == "[2 images, shown in the next user message]"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import pytest
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
@@ -61,7 +61,7 @@ def graph_of(llm: ChatDoubleword, idle_timeout: float, refresh_on: Any = "auto",
         return {"said": str((await llm.ainvoke("Hi.")).text)}
 
     graph = StateGraph(State)
-    graph.add_node("say", say, timeout=TimeoutPolicy(idle_timeout=idle_timeout, refresh_on=refresh_on))
+    graph.add_node("say", cast("Any", say), timeout=TimeoutPolicy(idle_timeout=idle_timeout, refresh_on=refresh_on))
     graph.add_edge(START, "say")
     return graph.compile()
 
@@ -86,7 +86,7 @@ async def test_heartbeats_reach_the_idle_timeout_of_an_outer_graph(slowish: Emul
         return {"said": (await inner.ainvoke(state))["said"]}
 
     graph = StateGraph(State)
-    graph.add_node("delegate", delegate, timeout=TimeoutPolicy(idle_timeout=0.4))
+    graph.add_node("delegate", cast("Any", delegate), timeout=TimeoutPolicy(idle_timeout=0.4))
     graph.add_edge(START, "delegate")
     assert "Hi." in (await graph.compile().ainvoke({"said": ""}))["said"]
 

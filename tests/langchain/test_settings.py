@@ -99,8 +99,8 @@ def test_a_key_that_is_empty_is_refused(emulator: Emulator, key: str) -> None:
 async def test_no_key_is_refused_before_anything_is_sent(emulator: Emulator) -> None:
     llm = ChatDoubleword(model=MODEL, base_url=emulator.base_url)
     for call in (llm.invoke, llm.stream):
-        with pytest.raises(MissingAPIKey, match="api_key=.*DOUBLEWORD_API_KEY.*~/.dw"):
-            list(call("Hi."))  # type: ignore[operator]
+        with pytest.raises(MissingAPIKey, match=r"api_key=.*DOUBLEWORD_API_KEY.*~/.dw"):
+            list(call("Hi."))
     with pytest.raises(MissingAPIKey):
         await llm.ainvoke("Hi.")
     assert emulator.counters.snapshot().requests == 0
@@ -177,11 +177,11 @@ async def test_a_setting_of_one_call_that_cannot_hold_is_refused(
 
 def test_a_model_must_be_named(emulator: Emulator) -> None:
     with pytest.raises(ValidationError, match="model"):
-        ChatDoubleword(api_key=emulator.api_key, base_url=emulator.base_url)  # type: ignore[call-arg]
+        ChatDoubleword(api_key=emulator.api_key, base_url=emulator.base_url)
 
 
 def test_a_body_over_the_limit_is_refused(emulator: Emulator, llm: ChatDoubleword) -> None:
-    with pytest.raises(InvalidStep, match="body|MB|bytes"):
+    with pytest.raises(InvalidStep, match=r"body|MB|bytes"):
         llm.invoke([HumanMessage("x" * (10 * 1024 * 1024 + 1))])
     assert emulator.counters.snapshot().requests == 0
 

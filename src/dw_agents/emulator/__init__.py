@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dw_agents.emulator.accounts import Account
+    from dw_agents.emulator.backends import make_backend
     from dw_agents.emulator.backends.base import Backend, UpstreamError
     from dw_agents.emulator.counters import Counters, CounterSnapshot
     from dw_agents.emulator.faults import Fault, Faults
@@ -27,6 +28,7 @@ __all__ = [
     "Faults",
     "Job",
     "UpstreamError",
+    "make_backend",
 ]
 
 _HOMES = {
@@ -39,6 +41,7 @@ _HOMES = {
     "Faults": "faults",
     "Job": "jobs",
     "UpstreamError": "backends.base",
+    "make_backend": "backends",
 }
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dw_agents.emulator.clock import Clock
     from dw_agents.emulator.faults import Fault
 
-__all__ = ["Answers", "CancelledUpstream", "NetworkError"]
+__all__ = ["Answers", "CancelledUpstream", "NetworkError", "shows_details"]
 
 _RETRIED = frozenset({404, 408, 429, 499})
 _SERVER_ERROR = 500
@@ -108,6 +108,11 @@ class Answers:
         choice["message"] = {**choice["message"], "content": None, "tool_calls": calls}
         choice["finish_reason"] = "tool_calls"
         return answer
+
+
+def shows_details(faults: Sequence[Fault]) -> bool:
+    """Whether the usage of this model call keeps its breakdowns."""
+    return all(fault.kind != "omit_usage_details" for fault in faults)
 
 
 def _refuse(faults: Sequence[Fault]) -> None:

@@ -91,20 +91,27 @@ def _message_items(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
         }
 
 
-def response_usage(usage: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Rename chat usage to Responses usage; details that the model left out read zero."""
+def response_usage(usage: dict[str, Any] | None, *, details: bool = True) -> dict[str, Any] | None:
+    """Rename chat usage to Responses usage.
+
+    Args:
+        usage: what the model counted, if it did.
+        details: show the two breakdowns, zero where the model left them out (as the service always does).
+    """
     if usage is None:
         return None
     prompt, completion = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
     cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
     reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
-    return {
+    renamed = {
         "input_tokens": prompt,
         "output_tokens": completion,
         "total_tokens": usage.get("total_tokens", prompt + completion),
-        "input_tokens_details": {"cached_tokens": cached},
-        "output_tokens_details": {"reasoning_tokens": reasoning},
     }
+    if details:
+        renamed["input_tokens_details"] = {"cached_tokens": cached}
+        renamed["output_tokens_details"] = {"reasoning_tokens": reasoning}
+    return renamed
 
 
 def response_status(chat: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from dw_agents.emulator.accounts import bearer
+from dw_agents.emulator.answers import shows_details
 from dw_agents.emulator.backends.base import UpstreamError
 from dw_agents.emulator.call import EventStream, check_background_tier, decode, service_tier, strip_stored
 from dw_agents.emulator.errors import Refused, Reply, invalid_request, json_reply, proxy_error
@@ -212,9 +213,7 @@ async def _realtime(call: Call, body: dict[str, Any]) -> Reply | EventStream:
             return replay(_broken_stream(job, body, error))
         return proxy_error(error.status, error.message, "upstream_error", kind=error_type(error.status))
     output = output_items(answer, streamed=streamed)
-    usage = response_usage(answer.get("usage"))
-    if usage is not None and any(fault.kind == "omit_usage_details" for fault in faults):
-        usage = {name: value for name, value in usage.items() if not name.endswith("_details")}
+    usage = response_usage(answer.get("usage"), details=shows_details(faults))
     final = full_object(
         job.id,
         body,

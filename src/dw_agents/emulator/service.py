@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dw_agents.emulator.accounts import Accounts
-from dw_agents.emulator.answers import Answers, CancelledUpstream, NetworkError
+from dw_agents.emulator.answers import Answers, CancelledUpstream, NetworkError, shows_details
 from dw_agents.emulator.backends.base import UpstreamError
 from dw_agents.emulator.clock import Clock, parse_duration
 from dw_agents.emulator.jobs import JobStore
@@ -164,11 +164,12 @@ class Service:
     def _complete(self, job: Job, answer: dict[str, Any]) -> None:
         now = self.clock.now()
         if job.endpoint == "/responses":
-            usage = response_usage(answer.get("usage"))
-            if usage is not None and any(fault.kind == "omit_usage_details" for fault in job.faults):
-                usage = {name: value for name, value in usage.items() if not name.endswith("_details")}
+            usage = response_usage(answer.get("usage"), details=shows_details(job.faults))
             job.complete(now, output=output_items(answer, streamed=True), usage=usage)
             return
         answer["id"] = job.id
+        for choice in answer["choices"]:
+            # The daemon reads the answer as a stream and puts it together without them.
+            choice.pop("logprobs", None)
         item = {"type": "message", "role": "assistant", "content": answer}
         job.complete(now, output=[item], usage=answer.get("usage"))

@@ -40,8 +40,8 @@ class Settings:
     """What can be set. All times are service seconds; ``speed`` turns them into real ones.
 
     Attributes:
-        backend: what answers: ``"rules"``, ``"local"``, ``"upstream"``, or an object with ``Backend``'s
-            methods.
+        backend: what answers: ``"rules"``, ``"local"``, or an object with ``Backend``'s methods, such as
+            ``make_backend("upstream", base_url=...)``.
         api_keys: the keys that are accepted, as text or as ``Account`` objects.
         host: address to listen on; only this machine can reach the default.
         port: port to listen on; 0 takes a free one.
@@ -99,6 +99,8 @@ class Settings:
     record: int = 200
 
     def __post_init__(self) -> None:
+        if self.backend == "upstream":
+            raise ValueError('backend: give make_backend("upstream", base_url=...), which knows where it answers')
         Clock(self.speed)
         Accounts(self.api_keys)
         for name in ("pickup", "latency", "realtime_latency"):

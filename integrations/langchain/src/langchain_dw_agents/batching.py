@@ -66,7 +66,7 @@ class Batching(_Base):
 
     async def ainvoke(
         self,
-        input: LanguageModelInput,
+        input: LanguageModelInput,  # noqa: A002 - LangChain's name for it
         config: RunnableConfig | None = None,
         *,
         stop: list[str] | None = None,
@@ -79,7 +79,7 @@ class Batching(_Base):
 
     async def astream(
         self,
-        input: LanguageModelInput,
+        input: LanguageModelInput,  # noqa: A002 - LangChain's name for it
         config: RunnableConfig | None = None,
         *,
         stop: list[str] | None = None,
@@ -128,7 +128,7 @@ class Batching(_Base):
             try:
                 async with limit:
                     answers[index] = await self.ainvoke(inputs[index], configs[index], **kwargs)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - returned or raised below, as the caller asked
                 answers[index] = error
                 failed.append(error)
                 if not return_exceptions:

@@ -61,8 +61,8 @@ class ChatDoubleword(Batching, BaseChatOpenAI):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    model_name: str = Field(alias="model")
-    """The model's name in the catalogue, for example ``"Qwen/Qwen3.5-35B-A3B-FP8"``."""
+    model_name: str = Field(default="", alias="model")
+    """The model's name in the catalogue, for example ``"Qwen/Qwen3.5-35B-A3B-FP8"``. Must be given."""
 
     openai_api_key: Any = Field(alias="api_key", default_factory=settings.key_from_environment)
     """A string, a ``SecretStr`` or a function that returns the string. Default: ``DOUBLEWORD_API_KEY``, else

@@ -48,8 +48,7 @@ def checked_messages(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     """
     owners: dict[str, tuple[int, str]] = {}
     return [
-        _with_distinct_ids(position, _checked(position, message), owners)
-        for position, message in enumerate(messages)
+        _with_distinct_ids(position, _checked(position, message), owners) for position, message in enumerate(messages)
     ]
 
 
@@ -72,9 +71,7 @@ def _checked(position: int, message: BaseMessage) -> BaseMessage:
     return message.model_copy(update={"content": blocks})
 
 
-def _with_distinct_ids(
-    position: int, message: BaseMessage, owners: dict[str, tuple[int, str]]
-) -> BaseMessage:
+def _with_distinct_ids(position: int, message: BaseMessage, owners: dict[str, tuple[int, str]]) -> BaseMessage:
     if not isinstance(message, AIMessage) or isinstance(message.content, str):
         return message
     blocks = [_with_distinct_id(position, block, owners) for block in message.content]

@@ -22,6 +22,7 @@ __all__ = [
     "Facts",
     "ToolResult",
     "Turn",
+    "as_prose",
     "count_media",
     "plain",
     "quote_results",
@@ -110,10 +111,26 @@ def read_turn(messages: list[dict[str, Any]]) -> Turn:
 
 
 def quote_results(turn: Turn) -> str:
-    """Return what the tools of this turn said, one line a tool, each cut at ``MAX_WORDS`` characters."""
+    """Return what the tools of this turn said, the newest first, each cut at ``MAX_WORDS`` characters."""
     return "\n".join(
-        f"{result.name} returned: {result.output[:MAX_WORDS]}" for result in turn.results if result.output is not None
+        f"{result.name} returned: {as_prose(result.output)[:MAX_WORDS]}"
+        for result in reversed(turn.results)
+        if result.output is not None
     )
+
+
+def as_prose(text: str) -> str:
+    """Return a JSON object or list as ``key: value`` pairs, anything else as it is."""
+    value = _decoded(text)
+    return "; ".join(_flat(value)) if isinstance(value, dict | list) else text
+
+
+def _flat(value: Any, name: str = "") -> list[str]:
+    if isinstance(value, dict):
+        return [pair for key, item in value.items() for pair in _flat(item, key)]
+    if isinstance(value, list):
+        return [pair for item in value for pair in _flat(item, name)]
+    return [f"{name}: {value}" if name else str(value)]
 
 
 def plain(name: str) -> str:

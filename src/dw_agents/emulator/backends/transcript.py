@@ -6,10 +6,9 @@ backends: messages in, messages out.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from dw_agents.emulator.backends.facts import count_media, text_of
+from dw_agents.emulator.backends.facts import as_prose, count_media, text_of
 
 __all__ = ["MAX_RESULT", "plain_dialogue"]
 
@@ -46,23 +45,6 @@ def plain_dialogue(messages: list[dict[str, Any]], instruction: str = "") -> lis
 def _told(message: dict[str, Any]) -> str:
     text = text_of(message.get("content"))
     if message.get("role") == "tool":
-        return f"Notes: {_as_prose(text)[:MAX_RESULT]}"
+        return f"Notes: {as_prose(text)[:MAX_RESULT]}"
     media = [f"[{count} {kind}]" for kind, count in count_media([message]).items()]
     return "\n".join([*([text] if text else []), *media])
-
-
-def _as_prose(text: str) -> str:
-    """Return a JSON result as ``key: value`` lines, anything else as it is."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text
-    return "\n".join(_lines(value))
-
-
-def _lines(value: Any, name: str = "") -> list[str]:
-    if isinstance(value, dict):
-        return [line for key, item in value.items() for line in _lines(item, key)]
-    if isinstance(value, list):
-        return [line for item in value for line in _lines(item, name)]
-    return [f"{name}: {value}" if name else str(value)]
