@@ -3,17 +3,17 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 MODEL ?= rules
 UV ?= 0.13.8
 BIN := .venv/bin
-LINTED := src integrations tests cookbook
+LINTED := src integrations tests cookbook benchmarks
 
-.PHONY: install demo test lint format matrix clean
+.PHONY: install demo test lint format matrix bench clean
 
 install: .venv/.installed
 
-.venv/.installed: pyproject.toml constraints.txt $(wildcard integrations/*/pyproject.toml)
+.venv/.installed: pyproject.toml constraints.txt overrides.txt $(wildcard integrations/*/pyproject.toml)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv==$(UV)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group dev --editable '.[local]' --editable integrations/langchain
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --override overrides.txt --group dev --editable '.[local]' --editable integrations/langchain
 	touch $@
 
 demo: install
@@ -33,6 +33,9 @@ format: install
 
 matrix:
 	PYTHON=$(PYTHON) .ci/matrix
+
+bench: install
+	$(BIN)/python benchmarks/imports.py
 
 clean:
 	rm -rf .venv .venv-matrix build dist .mypy_cache .ruff_cache .pytest_cache

@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.emulator.support import ScriptedBackend
 
 from dw_agents.emulator.answers import Answers, CancelledUpstream, NetworkError
 from dw_agents.emulator.backends.base import UpstreamError
 from dw_agents.emulator.clock import Clock
 from dw_agents.emulator.faults import Fault
+from tests.emulator.support import ScriptedBackend
 
 REQUEST = {"model": "M", "messages": [{"role": "user", "content": "x"}], "stream": True, "stream_options": {}}
 
@@ -77,6 +77,14 @@ async def test_reasoning_is_added() -> None:
     message = (await ask(Fault("reasoning", message="Hm")))["choices"][0]["message"]
 
     assert (message["reasoning_content"], message["content"]) == ("Hm", "a long answer")
+
+
+async def test_added_reasoning_is_counted_where_the_model_counts_it() -> None:
+    backend = ScriptedBackend()
+    backend.usage = {"prompt_tokens": 1, "completion_tokens_details": {"reasoning_tokens": 3}}
+
+    usage = (await ask(Fault("reasoning"), backend=backend))["usage"]
+    assert usage["completion_tokens_details"]["reasoning_tokens"] == 15
 
 
 async def test_parallel_calls_call_two_tools_with_ids_of_their_own() -> None:

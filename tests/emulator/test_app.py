@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+
 from tests.emulator.support import MODEL, ScriptedBackend, serving, until
 
 POST = "POST /responses"

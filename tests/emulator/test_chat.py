@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 import pytest
-from tests.emulator.support import MODEL, ScriptedBackend, serving
 
 from dw_agents.emulator import Account, Fault, Faults, UpstreamError
+from tests.emulator.support import MODEL, ScriptedBackend, serving
 
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "ping"}]}
 FLEX = {**CHAT, "service_tier": "flex"}
@@ -210,6 +210,20 @@ async def test_plain_completions_answer_each_prompt_at_the_realtime_price_whatev
 
     assert [choice["text"] for choice in answer["choices"]] == ["pong", "pong"]
     assert answer["usage"] == {"prompt_tokens": 10, "completion_tokens": 14, "total_tokens": 24}
+
+
+async def test_plain_completions_are_not_streamed_and_say_so() -> None:
+    async with serving() as api:
+        answer = await api("POST", "/completions", {"model": MODEL, "prompt": "x", "stream": True})
+
+    assert answer.status == 400
+    assert "does not stream" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("stream", [False, None])
+async def test_a_plain_completion_may_say_that_it_does_not_want_a_stream(stream: bool | None) -> None:
+    async with serving() as api:
+        assert (await api("POST", "/completions", {"model": MODEL, "prompt": "x", "stream": stream})).status == 200
 
 
 @pytest.mark.parametrize("body", [b"{", {"prompt": "x"}, {"model": MODEL, "prompt": 3}, {"model": MODEL, "prompt": []}])

@@ -7,9 +7,9 @@ import struct
 from typing import Any
 
 import pytest
-from tests.emulator.support import MODEL, ScriptedBackend, serving
 
 from dw_agents.emulator import Fault, Faults
+from tests.emulator.support import MODEL, ScriptedBackend, serving
 
 BODY = {"model": MODEL, "input": ["a", "b"]}
 

@@ -9,9 +9,9 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
-from tests.emulator.support import MODEL, serving, until
 
 from dw_agents.emulator import Fault, Faults
+from tests.emulator.support import MODEL, serving, until
 
 POST = "POST /responses"
 GET = "GET /responses/{id}"
@@ -101,7 +101,16 @@ async def test_an_injected_status_on_a_submission_accepts_nothing(status: int) -
         assert set(answer.json()["error"]) >= {"message", "type"}
 
 
-@pytest.mark.parametrize(("status", "code"), [(401, "unauthenticated"), (404, "model_not_found"), (429, "rate_limit")])
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (401, "unauthenticated"),
+        (404, "model_not_found"),
+        (429, "rate_limit"),
+        (400, "bad_request"),
+        (500, "internal_error"),
+    ],
+)
 async def test_an_injected_status_on_realtime_has_the_proxys_envelope(status: int, code: str) -> None:
     async with serving(faults=_status(status)) as api:
         answer = await api("POST", "/responses", {"model": MODEL, "input": "ping"})

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.emulator.support import serving
 
 from dw_agents.emulator import Account
 from dw_agents.emulator.settings import DEFAULT_MODELS
+from tests.emulator.support import serving
 
 
 async def test_models_are_listed_by_name_without_prices() -> None:

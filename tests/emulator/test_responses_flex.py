@@ -6,9 +6,9 @@ import asyncio
 import time
 
 import pytest
-from tests.emulator.support import MODEL, ScriptedBackend, serving, until
 
 from dw_agents.emulator import Account, Fault, Faults
+from tests.emulator.support import MODEL, ScriptedBackend, serving, until
 
 FLEX = {"model": MODEL, "input": "ping", "service_tier": "flex"}
 BACKGROUND = {**FLEX, "background": True}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.emulator.support import MODEL, Api, ScriptedBackend, serving
 
 from dw_agents.emulator import Account, Fault, Faults, UpstreamError
+from tests.emulator.support import MODEL, Api, ScriptedBackend, serving
 
 FLEX = {"model": MODEL, "input": "ping", "service_tier": "flex"}
 BACKGROUND = {**FLEX, "background": True}

@@ -7,11 +7,11 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.emulator.support import until
 
 from dw_agents.emulator.clock import Clock, parse_duration
 from dw_agents.emulator.jobs import Job
 from dw_agents.emulator.scheduler import Scheduler
+from tests.emulator.support import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

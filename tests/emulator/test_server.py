@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import trio
-from tests.emulator.support import MODEL, Api, ScriptedBackend, serving, until
 
 import dw_agents.emulator
 from dw_agents.emulator import Emulator, Fault, Faults, make_backend
+from tests.emulator.support import MODEL, Api, ScriptedBackend, serving, until
 
 FLEX = {"model": MODEL, "input": "ping", "service_tier": "flex"}
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.emulator.support import Answer
-
 from dw_agents.emulator.objects import full_object, output_items
 from dw_agents.emulator.sse import chat_chunks, chat_replay, data, event, response_events, response_replay
+from tests.emulator.support import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

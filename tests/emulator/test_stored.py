@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
-from tests.emulator.support import ScriptedBackend, serving, until
 
 from dw_agents.emulator import Account, Fault, Faults
+from tests.emulator.support import ScriptedBackend, serving, until
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
@@ -90,6 +92,20 @@ async def test_delete_stops_a_job_in_progress() -> None:
         assert api.emulator.running() == []
 
     assert backend.chats == []
+
+
+@pytest.mark.parametrize(("path", "status"), [("/responses", 500), ("/chat/completions", 499)])
+async def test_delete_ends_a_blocking_call_as_cancelled(path: str, status: int) -> None:
+    async with serving(latency=60) as api:
+        body = {"model": "m", "input": "x", "messages": [], "service_tier": "flex"}
+        blocked = asyncio.create_task(api("POST", path, body))
+        await until(lambda: api.emulator.jobs)
+        await api("DELETE", f"/responses/{api.emulator.jobs[0].id}")
+        answer = await blocked
+
+    assert answer.status == status
+    assert "cancel" in answer.text
+    assert "deleted" not in answer.text
 
 
 async def test_delete_echoes_the_id_as_it_was_sent() -> None:

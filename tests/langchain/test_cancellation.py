@@ -135,7 +135,7 @@ CALLS = {
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent as a POSIX signal")
 def test_ctrl_c_ends_the_process_and_its_jobs(slow: Emulator, call: str) -> None:
     program = f"""
-        import asyncio
+        import asyncio, time
         from langchain.agents import create_agent
         from langchain_dw_agents import ChatDoubleword
 
@@ -143,14 +143,17 @@ def test_ctrl_c_ends_the_process_and_its_jobs(slow: Emulator, call: str) -> None
         try:
             {CALLS[call]}
         except KeyboardInterrupt:
-            print("interrupted", flush=True)
+            deadline = time.monotonic() + 5
+            while any(llm.engine.snapshot().values()) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            print("interrupted, in flight:", sum(llm.engine.snapshot().values()), flush=True)
     """
     process = run_program(program, slow)
     jobs = 5 if "batch" in call else 1
     wait_until_running(slow, jobs, process)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=15)
-    assert output.decode().splitlines() == ["interrupted"]
+    assert output.decode().splitlines() == ["interrupted, in flight: 0"]
     assert nothing_runs(slow)
 
 

@@ -47,6 +47,12 @@ def test_the_tier_is_a_field_and_an_argument_of_each_call(emulator: Emulator, ma
     assert (emulator.counters.snapshot().realtime, emulator.counters.snapshot().flex) == (3, 1)
 
 
+def test_a_completion_window_is_for_its_own_tier_only(emulator: Emulator, make_model: MakeModel) -> None:
+    patient = make_model(service_tier="batch", completion_window="24h")
+    patient.bind(service_tier="flex").invoke("Hi.")
+    assert emulator.counters.snapshot().flex == 1
+
+
 def test_the_tier_can_be_chosen_by_configuration(emulator: Emulator, llm: ChatDoubleword) -> None:
     chosen = llm.configurable_fields(service_tier=ConfigurableField(id="tier"))
     chosen.invoke("Hi.", {"configurable": {"tier": "priority"}})

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Clock", "parse_duration"]
 
+_KINDS = {"uniform": ("low", "high"), "lognormal": ("median", "sigma"), "exponential": ("mean",)}
+
 
 class Clock:
     """Service time: starts at the wall's time and runs ``speed`` times as fast.
@@ -95,25 +97,19 @@ def _from_text(text: str) -> DurationSpec:
 
 def _from_mapping(fields: dict[str, Any]) -> Sampler:
     kind = fields.pop("kind", None)
-    try:
-        if kind == "uniform":
-            low, high = (_seconds(name, fields.pop(name)) for name in ("low", "high"))
-            if high < low:
-                raise ValueError(f"a uniform duration needs low <= high, not {low} and {high}")
-            sampler: Sampler = lambda rng: rng.uniform(low, high)  # noqa: E731 - three one-line samplers
-        elif kind == "lognormal":
-            median, sigma = (_seconds(name, fields.pop(name)) for name in ("median", "sigma"))
-            sampler = lambda rng: median * math.exp(rng.gauss(0.0, sigma))  # noqa: E731
-        elif kind == "exponential":
-            mean = _seconds("mean", fields.pop("mean"))
-            sampler = lambda rng: mean * -math.log(1.0 - rng.random())  # noqa: E731
-        else:
-            raise ValueError(f"unknown kind of duration {kind!r}: use uniform, lognormal or exponential")
-    except KeyError as missing:
-        raise ValueError(f"a {kind} duration needs {missing.args[0]!r}") from None
-    if fields:
-        raise ValueError(f"a {kind} duration does not take {', '.join(map(repr, sorted(fields)))}")
-    return sampler
+    if kind not in _KINDS:
+        raise ValueError(f"unknown kind of duration {kind!r}: use {', '.join(_KINDS)}")
+    if set(fields) != set(_KINDS[kind]):
+        raise ValueError(f"a {kind} duration takes {' and '.join(_KINDS[kind])}, not {', '.join(fields) or 'nothing'}")
+    if kind == "exponential":
+        mean = _seconds("mean", fields["mean"])
+        return lambda rng: mean * -math.log(1.0 - rng.random())
+    first, second = (_seconds(name, fields[name]) for name in _KINDS[kind])
+    if kind == "lognormal":
+        return lambda rng: first * math.exp(rng.gauss(0.0, second))
+    if second < first:
+        raise ValueError(f"a uniform duration needs low <= high, not {first} and {second}")
+    return lambda rng: rng.uniform(first, second)
 
 
 def _seconds(name: str, value: Any) -> float:
