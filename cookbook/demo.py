@@ -132,7 +132,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
         default="rules",
         help="what answers: fixed rules, or a real small model (needs dw-agents[local])",
     )
-    parser.add_argument("--agents", type=int, default=len(QUESTIONS), help="size of the fleet (default: %(default)s)")
+    parser.add_argument("--agents", type=int, help="size of the fleet (default: 24; 20 for --model local)")
     parser.add_argument(
         "--speed",
         type=float,
@@ -160,18 +160,22 @@ def main(given: Sequence[str] | None = None) -> int:
         Exit status: 0, 1 when an agent failed, 130 after Ctrl-C.
     """
     options = _arguments(given)
-    questions = list(itertools.islice(itertools.cycle(QUESTIONS), max(options.agents, 1)))
+    local = options.model == "local"
+    agents = max(options.agents or (20 if local else 24), 1)
+    questions = list(itertools.islice(itertools.cycle(QUESTIONS), agents))
     with _emulator(options) as emulator:
         print(f"{len(questions)} agents on the {options.service_tier} tier of a local emulator; nothing is paid.")
         print(f"What answers: {emulator.description}")
-        if options.model == "rules":
+        if local:
+            print("It takes about a second of two processor cores for each step: expect a minute or more.")
+        else:
             print(f"Time: a service minute takes {60 / options.speed:.2g} s here.")
         llm = ChatDoubleword(
             model=MODEL,
             api_key=emulator.api_key,
             base_url=emulator.base_url,
             service_tier=options.service_tier,
-            max_tokens=200,
+            max_tokens=96 if local else None,
         )
         engine = llm.engine
         with engine:

@@ -71,9 +71,9 @@ def build(llm: ChatDoubleword) -> Any:
     def fan_out(state: State) -> list[Send]:
         return [Send("weigh", {"case": case}) for case in state["cases"]]
 
-    async def weigh(branch: Branch) -> State:
-        verdict = Verdict.model_validate(await judge.ainvoke(f"Choose a service tier for {branch['case']}."))
-        return {"verdicts": [f"{branch['case']}: {verdict.tier}, because {verdict.reason}"]}
+    async def weigh(state: Branch) -> State:
+        verdict = Verdict.model_validate(await judge.ainvoke(f"Choose a service tier for {state['case']}."))
+        return {"verdicts": [f"{state['case']}: {verdict.tier}, because {verdict.reason}"]}
 
     async def write(state: State) -> State:
         notes = "\n".join(f"- {verdict}" for verdict in state["verdicts"])
@@ -82,7 +82,7 @@ def build(llm: ChatDoubleword) -> Any:
 
     graph = StateGraph(State)
     graph.add_node("plan", plan)
-    graph.add_node("weigh", weigh)
+    graph.add_node("weigh", weigh, input_schema=Branch)
     graph.add_node("write", write)
     graph.add_edge(START, "plan")
     graph.add_conditional_edges("plan", fan_out, ["weigh"])

@@ -24,6 +24,7 @@ __all__ = [
     "EngineLoopError",
     "InsufficientCredits",
     "InvalidStep",
+    "Limits",
     "MalformedAnswer",
     "MissingAPIKey",
     "NotFound",
@@ -39,6 +40,7 @@ __all__ = [
     "Step",
     "StepCancelled",
     "StepError",
+    "StepExpired",
     "StepLost",
     "SubmissionUnknown",
     "Ticket",
@@ -49,6 +51,7 @@ _HOMES = {
     "Amount": "receipt",
     "Answer": "ticket",
     "Engine": "engine",
+    "Limits": "schedule.window",
     "Price": "prices",
     "Prices": "prices",
     "Receipt": "receipt",
@@ -81,12 +84,14 @@ if TYPE_CHECKING:
         ServiceUnreachable,
         StepCancelled,
         StepError,
+        StepExpired,
         StepLost,
         SubmissionUnknown,
     )
     from dw_agents.prices import Price, Prices
     from dw_agents.receipt import Amount, Receipt
     from dw_agents.schedule.retries import Retries
+    from dw_agents.schedule.window import Limits
     from dw_agents.step import Step
     from dw_agents.ticket import Answer, Ticket
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from dw_agents.schedule.retries import Retries
+    from dw_agents.schedule.window import Limits
     from dw_agents.step import OnUnknown
 
 __all__ = ["DEFAULT_BASE_URL", "Account", "Secret", "Settings", "resolve_account"]
@@ -82,6 +83,7 @@ class Settings:
     headers: Mapping[str, str] = field(repr=False)
     ssl_context: ssl.SSLContext | None
     max_polls_per_second: float
+    batch_limits: Limits | None
 
 
 def resolve_account(api_key: object = None, base_url: str | None = None, *, home: Path | None = None) -> Account:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from dw_agents.config import Account, Settings, resolve_account
 from dw_agents.errors import ConfigurationError, EngineClosed
 from dw_agents.receipt import Receipt, Tally
-from dw_agents.step import SERVICE_TIERS, OnUnknown, Step, check
+from dw_agents.step import OnUnknown, Step, check
 from dw_agents.ticket import Answer, Ticket
 
 if TYPE_CHECKING:
@@ -26,14 +26,13 @@ if TYPE_CHECKING:
 
     from dw_agents.runtime import Runtime
     from dw_agents.schedule.retries import Retries
+    from dw_agents.schedule.window import Limits
 
 __all__ = ["Engine"]
 
 _shared: dict[tuple[Account, tuple[tuple[str, Any], ...]], Engine] = {}
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 _registry = threading.RLock()
-
-_TIERS = tuple(tier for tier in SERVICE_TIERS if tier != "batch")
 
 
 class Engine:
@@ -52,6 +51,7 @@ class Engine:
         headers: sent with every request, beside the key.
         ssl_context: in place of the system's trust store (``SSL_CERT_FILE`` and the like are honoured without it).
         max_polls_per_second: the most state look-ups a second, over all steps.
+        batch_limits: how large a batch may grow and how long it waits for more; see ``Limits``.
 
     Raises:
         MissingAPIKey: no key was found.
@@ -68,13 +68,16 @@ class Engine:
         headers: Mapping[str, str] | None = None,
         ssl_context: ssl.SSLContext | None = None,
         max_polls_per_second: float = 2000.0,
+        batch_limits: Limits | None = None,
     ) -> None:
         if on_unknown not in {"resend", "raise"}:
             raise ConfigurationError(f"on_unknown={on_unknown!r} must be 'resend' or 'raise'.", field="on_unknown")
         if not max_polls_per_second >= 1:
             raise ConfigurationError("max_polls_per_second must be at least 1.", field="max_polls_per_second")
         self.account = resolve_account(api_key, base_url)
-        self._settings = Settings(on_unknown, retries, dict(headers or {}), ssl_context, max_polls_per_second)
+        self._settings = Settings(
+            on_unknown, retries, dict(headers or {}), ssl_context, max_polls_per_second, batch_limits
+        )
         self._tally = Tally()
         self._lock = threading.Lock()
         self._runtime: Runtime | None = None
@@ -115,7 +118,7 @@ class Engine:
             InvalidStep: the step cannot travel as asked; nothing was sent.
             EngineClosed: after ``close``.
         """
-        check(step, tiers=_TIERS)
+        check(step)
         from dw_agents.wire.responses import encode
 
         body = encode(step)

@@ -15,6 +15,7 @@ Owns: every exception class that the package raises. Must not import anything el
         ├── SubmissionUnknown (RuntimeError)  sent, but no reply: the service may have accepted it
         ├── DeadlineExceeded (TimeoutError)   the caller's own time limit; cancelled upstream
         ├── StepCancelled (RuntimeError)      cancelled by the caller, by exit or by the service
+        ├── StepExpired (RuntimeError)        the completion window passed before the service got to it
         ├── StepLost (RuntimeError)           accepted, but the service no longer knows it
         ├── MalformedAnswer (RuntimeError)    finished, but the answer cannot be read
         └── ServiceError                      the service answered with a reason
@@ -59,6 +60,7 @@ __all__ = [
     "ServiceUnreachable",
     "StepCancelled",
     "StepError",
+    "StepExpired",
     "StepLost",
     "SubmissionUnknown",
 ]
@@ -139,6 +141,12 @@ class DeadlineExceeded(StepError, TimeoutError):
 
 class StepCancelled(StepError, RuntimeError):
     """The step was cancelled: by its caller, at exit, or by the service."""
+
+
+class StepExpired(StepError, RuntimeError):
+    """The batch's completion window passed before the service got to this step; it was not run and not billed."""
+
+    retryable = True
 
 
 class StepLost(StepError, RuntimeError):

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from dw_agents.prices import Prices
+    from dw_agents.step import Step
 
 __all__ = ["Amount", "Line", "Receipt", "Tally"]
 
-_TIER_NAMES: Final = {"priority": "realtime", "flex": "flex", "background": "background", "batch": "batch"}
+_REALTIME: Final = "realtime"
+_PRICED_AS: Final = {"batch 1h": "flex"}
+"""A batch with a window of an hour is sold at the async price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,11 @@ class Receipt:
     """What an engine did so far. ``later - earlier`` is what happened in between.
 
     Attributes:
-        lines: by (model, tier), tier being ``"realtime"``, ``"flex"``, ``"background"`` or ``"batch"``.
-        requests: HTTP requests sent, by kind: ``submit``, ``poll``, ``cancel``.
+        lines: by (model, tier); the tier is ``"realtime"``, ``"flex"``, ``"background"``, ``"batch"`` or
+            ``"batch 1h"``.
+        requests: HTTP requests sent, by kind: ``submit``, ``poll``, ``cancel``; for batches also ``upload``,
+            ``create``, ``look-up`` and ``download``.
+            ``look-up`` and ``download``.
         retries: submissions sent again after one that surely was not accepted.
         resubmitted: jobs submitted again after the service failed them for a passing cause.
         possible_duplicates: submissions sent again although the first may have been accepted (and be billed).
@@ -114,7 +120,8 @@ class Receipt:
         catalogue = prices or Prices.load()
         dollars, unknown = 0.0, dict[str, None]()
         for (model, own), line in self.lines.items():
-            price = catalogue.get(model, tier or own)
+            asked = tier or own
+            price = catalogue.get(model, _PRICED_AS.get(asked, asked))
             if price is None:
                 unknown[model] = None
                 continue
@@ -183,12 +190,13 @@ class Tally:
         """Count ``retries``, ``resubmitted``, ``possible_duplicates`` or ``reattached``."""
         self._counts[what] += 1
 
-    def ended(self, model: str, tier: str, *, answered: bool, usage: Mapping[str, Any] | None) -> None:
+    def ended(self, step: Step, *, answered: bool, usage: Mapping[str, Any] | None) -> None:
         """Count the end of a step and add its ``usage`` up; chat and Responses field names are both read."""
         line = Line(failed=1)
         if answered:
             line = _metered(usage) if usage else Line(steps=1, unmetered=1)
-        key = (model, _TIER_NAMES.get(tier, tier))
+        tier = _REALTIME if step.service_tier == "priority" else step.service_tier
+        key = (step.model, f"{tier} 1h" if step.completion_window == "1h" else tier)
         with self._lock:
             self._lines[key] = self._lines.get(key, Line()) + line
 

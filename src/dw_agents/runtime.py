@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 from dw_agents.errors import DeadlineExceeded, EngineClosed, StepCancelled
 from dw_agents.leaving import running, watch_exit
 from dw_agents.routes.base import Route, Shared
+from dw_agents.routes.batch import BatchRoute
 from dw_agents.routes.flex import FlexRoute
 from dw_agents.routes.realtime import RealtimeRoute
 from dw_agents.schedule.retries import Retries, RetryBudget
+from dw_agents.schedule.window import Limits
 from dw_agents.wire.http import Connection
 
 if TYPE_CHECKING:
@@ -146,6 +148,7 @@ class Runtime:
             "priority": RealtimeRoute(self._shared),
             "flex": flex,
             "background": flex,
+            "batch": BatchRoute(self._shared, settings.batch_limits or Limits()),
         }
 
     def _start(self, ticket: Ticket, body: bytes) -> None:

@@ -61,20 +61,16 @@ class Step:
         return str(self.body.get("model", ""))
 
 
-def check(step: Step, *, tiers: tuple[str, ...] = SERVICE_TIERS) -> None:
+def check(step: Step) -> None:
     """Refuse a step that cannot travel as asked, before anything is sent.
-
-    Args:
-        step: what was asked.
-        tiers: the tiers that the caller's engine has a route for.
 
     Raises:
         InvalidStep: names the field and what would work.
     """
     body = step.body
-    if step.service_tier not in tiers:
+    if step.service_tier not in SERVICE_TIERS:
         raise InvalidStep(
-            f"service_tier={step.service_tier!r} is not known; use one of {', '.join(map(repr, tiers))}.",
+            f"service_tier={step.service_tier!r} is not known; use one of {', '.join(map(repr, SERVICE_TIERS))}.",
             field="service_tier",
         )
     if not isinstance(body, Mapping):

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from tests.core.conftest import QUICK
-from tests.core.steps import eventually, posts, step, text_of
 
 from dw_agents import Engine, EngineClosed, EngineForked, EngineLoopError, StepCancelled, StepError
 from dw_agents.emulator import Emulator
+from tests.core.conftest import QUICK
+from tests.core.steps import eventually, posts, step, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,10 +12,10 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.core.steps import POLL, SUBMIT, eventually, posts, step
 
 from dw_agents import Engine, StepCancelled
 from dw_agents.emulator import Emulator
+from tests.core.steps import POLL, SUBMIT, eventually, posts, step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import tenacity
-from tests.core.conftest import QUICK
-from tests.core.steps import POLL, SUBMIT, eventually, posts, step, text_of
 
 from dw_agents import (
     AuthenticationFailed,
@@ -31,6 +29,8 @@ from dw_agents import (
     SubmissionUnknown,
 )
 from dw_agents.emulator import Emulator, Fault
+from tests.core.conftest import QUICK
+from tests.core.steps import POLL, SUBMIT, eventually, posts, step, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.core.steps import MODEL, step
 
 from dw_agents import Amount, ConfigurationError, Engine, Price, Prices, Receipt
 from dw_agents.receipt import Line, Tally
+from tests.core.steps import MODEL, step
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,8 +101,8 @@ def test_the_printed_receipt_shows_what_a_user_asks_for(engine: Engine) -> None:
 def test_details_of_usage_are_counted_in_either_spelling() -> None:
     tally = Tally()
     usage = {"prompt_tokens": 7, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 3}}
-    tally.ended("m", "priority", answered=True, usage=usage)
+    tally.ended(step(service_tier="priority"), answered=True, usage=usage)
     usage = {"input_tokens": 1, "output_tokens": 2, "output_tokens_details": {"reasoning_tokens": 2}}
-    tally.ended("m", "priority", answered=True, usage=usage)
+    tally.ended(step(service_tier="priority"), answered=True, usage=usage)
     expected = Line(steps=2, input_tokens=8, output_tokens=7, cached_tokens=3, reasoning_tokens=2)
-    assert tally.receipt().lines == {("m", "realtime"): expected}
+    assert tally.receipt().lines == {(MODEL, "realtime"): expected}

@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.core.steps import MODEL, step
 
 from dw_agents import ConfigurationError, Engine, InvalidStep, MissingAPIKey, Step
+from tests.core.steps import MODEL, step
 
 if TYPE_CHECKING:
     from dw_agents.emulator import Emulator

@@ -11,8 +11,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.core.conftest import QUICK
-from tests.core.steps import SUBMIT, step
 
 from dw_agents import Engine, NotFound, ServiceError, ServiceUnreachable
 from dw_agents.config import resolve_account
@@ -21,6 +19,8 @@ from dw_agents.errors import BadRequest, RateLimited
 from dw_agents.ticket import Ticket
 from dw_agents.wire.http import Connection, NotSent, Reply, ReplyLost
 from dw_agents.wire.responses import job_error, read_job, reply_error, salvage_id
+from tests.core.conftest import QUICK
+from tests.core.steps import SUBMIT, step
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -10,7 +10,7 @@ import pytest
 from dw_agents.emulator.answers import Answers, CancelledUpstream, NetworkError
 from dw_agents.emulator.backends.base import UpstreamError
 from dw_agents.emulator.clock import Clock
-from dw_agents.emulator.faults import Fault
+from dw_agents.emulator.fault import Fault
 from tests.emulator.support import ScriptedBackend
 
 REQUEST = {"model": "M", "messages": [{"role": "user", "content": "x"}], "stream": True, "stream_options": {}}

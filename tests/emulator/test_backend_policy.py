@@ -133,6 +133,12 @@ def test_the_answer_tool_comes_after_all_others_and_is_filled_from_their_results
     assert "flex waits" in answer.arguments["summary"]
 
 
+def test_the_answer_tool_waits_for_a_tool_that_a_result_leads_to_even_when_the_message_names_it() -> None:
+    done = (Call("search", {}), {"section_id": "s-1"})
+    calls = ask("Give me the FinalAnswer please", [ANSWER, OPEN], done, tool_choice="required")
+    assert [call.name for call in calls] == ["open_section"]
+
+
 def test_with_parallel_calls_independent_tools_go_together_up_to_the_word_then() -> None:
     text = "Add 3 and 4 and get the weather in Paris, then multiply by 2"
     calls = ask(text, [MULTIPLY, WEATHER, ADD], parallel_tool_calls=True)

@@ -85,6 +85,16 @@ async def test_the_final_answer_quotes_what_the_tools_returned() -> None:
     assert "weather returned: It is sunny." in content(body)
 
 
+async def test_the_newest_result_is_quoted_first_and_json_is_told_in_words() -> None:
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "look it up"}]
+    for name, result in (("first", '{"page": [{"title": "Tiers"}]}'), ("second", "done")):
+        function = {"name": name, "arguments": "{}"}
+        messages.append({"role": "assistant", "tool_calls": [{"id": name, "function": function}]})
+        messages.append({"role": "tool", "tool_call_id": name, "content": result})
+    text = content(await RulesBackend().chat({"model": "m", "messages": messages}))
+    assert text.startswith("second returned: done\nfirst returned: title: Tiers\n")
+
+
 async def test_max_tokens_cuts_the_text_and_says_so() -> None:
     body = await chat("hello " * 50, max_tokens=5)
     assert body["choices"][0]["finish_reason"] == "length"
@@ -118,7 +128,7 @@ async def test_usage_adds_up() -> None:
 
 
 def test_what_an_earlier_request_sent_counts_as_cached_from_1024_tokens_on() -> None:
-    short = [{"role": "user", "content": "x" * 400}, {"role": "assistant", "content": "a"}]
+    short = [{"role": "user", "content": "x" * 3600}, {"role": "assistant", "content": "a"}]
     long = [{"role": "user", "content": "x" * 4400}, {"role": "assistant", "content": "a"}]
     assert prompt_tokens({"messages": short})[1] == 0
     assert prompt_tokens({"messages": long})[1] == 1024

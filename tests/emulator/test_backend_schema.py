@@ -76,6 +76,11 @@ def test_a_nullable_property_gets_a_value_and_not_null() -> None:
     assert build(Person.model_json_schema())["nick"] is not None
 
 
+def test_null_is_the_last_choice_wherever_it_stands() -> None:
+    assert build({"anyOf": [{"type": "null"}, {"type": "integer"}]}) == 1
+    assert build({"type": ["null", "boolean"]}) is True
+
+
 def test_a_recursive_schema_ends_at_its_first_repetition() -> None:
     assert build(Chain.model_json_schema())["following"] is None
 

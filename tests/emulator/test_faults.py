@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from dw_agents.emulator.faults import ARRIVAL_KINDS, JOB_KINDS, REPLY_KINDS, Fault, Faults
+from dw_agents.emulator.fault import ARRIVAL_KINDS, JOB_KINDS, REPLY_KINDS, Fault
+from dw_agents.emulator.faults import Faults
 
 POST = "POST /responses"
 

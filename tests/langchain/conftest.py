@@ -6,11 +6,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
-from tests.langchain.wire import model_for
 
 from dw_agents import Engine
 from dw_agents.emulator import Emulator
 from langchain_dw_agents import carry
+from tests.langchain.wire import model_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

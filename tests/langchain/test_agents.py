@@ -14,6 +14,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, Too
 from langchain_core.tools import tool
 from langgraph.config import get_stream_writer
 from pydantic import BaseModel, Field
+
 from tests.langchain.wire import bodies
 
 if TYPE_CHECKING:

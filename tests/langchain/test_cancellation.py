@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage
-from tests.langchain.wire import MODEL, model_for, nothing_runs
 
 from langchain_dw_agents.errors import DeadlineExceeded
+from tests.langchain.wire import MODEL, model_for, nothing_runs
 
 if TYPE_CHECKING:
-    from tests.langchain.conftest import MakeEmulator
-
     from dw_agents.emulator import Emulator
+    from tests.langchain.conftest import MakeEmulator
 
 SLOW = 60.0
 

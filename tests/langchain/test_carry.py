@@ -6,17 +6,16 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.langchain.wire import bodies
 
 from langchain_dw_agents import DoublewordWarning
 from langchain_dw_agents.carry import RULES, Verdict
 from langchain_dw_agents.errors import InvalidStep
+from tests.langchain.wire import bodies
 
 if TYPE_CHECKING:
-    from tests.langchain.conftest import MakeModel
-
     from dw_agents.emulator import Emulator
     from langchain_dw_agents import ChatDoubleword
+    from tests.langchain.conftest import MakeModel
 
 REFUSED: dict[str, Any] = {
     "n": 2,

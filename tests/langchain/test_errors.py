@@ -13,17 +13,16 @@ from langchain.agents.middleware import ModelRetryMiddleware
 from langchain_core import exceptions as langchain
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import RetryPolicy
-from tests.langchain.wire import Says, model_for, posts
 
 from dw_agents import errors as core
 from langchain_dw_agents import errors
 from langchain_dw_agents.errors import in_langchain_terms
+from tests.langchain.wire import Says, model_for, posts
 
 if TYPE_CHECKING:
-    from tests.langchain.conftest import MakeEmulator, MakeModel
-
     from dw_agents.emulator import Emulator
     from langchain_dw_agents import ChatDoubleword
+    from tests.langchain.conftest import MakeEmulator, MakeModel
 
 CORE_ERRORS = [
     value
@@ -121,6 +120,18 @@ def test_a_job_that_failed_for_good_is_one_submission(
         llm.with_retry().invoke("Hi.")
     assert caught.value.ticket.response_id == emulator.jobs[0].id  # type: ignore[attr-defined]
     assert posts(emulator) == 1
+
+
+def test_retries_above_the_engine_add_to_its_own_and_do_not_multiply_them(
+    emulator: Emulator, make_model: MakeModel
+) -> None:
+    emulator.faults.add("fail_job", code=500)
+    with pytest.raises(errors.ServiceFailed):
+        make_model().invoke("Hi.")
+    alone = posts(emulator)
+    with pytest.raises(errors.ServiceFailed):
+        make_model().with_retry(stop_after_attempt=3, wait_exponential_jitter=False).invoke("Hi.")
+    assert posts(emulator) - alone <= alone + 2
 
 
 def test_a_service_that_cannot_be_reached_is_a_connection_error() -> None:

@@ -4,44 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import operator
-import threading
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
-from tests.langchain.wire import bodies, model_for, nothing_runs
+
+from tests.langchain.wire import Peak, bodies, model_for, nothing_runs
 
 if TYPE_CHECKING:
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.runnables import RunnableConfig
-    from tests.langchain.conftest import MakeEmulator
 
     from dw_agents.emulator import Emulator
     from langchain_dw_agents import ChatDoubleword
-
-
-class Peak:
-    """Watches how many jobs run at the emulator at a time, until stopped."""
-
-    def __init__(self, emulator: Emulator) -> None:
-        self.most = 0
-        self._emulator = emulator
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-
-    def _watch(self) -> None:
-        while not self._stop.wait(0.02):
-            self.most = max(self.most, len(self._emulator.running()))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
+    from tests.langchain.conftest import MakeEmulator
 
 
 def test_a_thousand_prompts_of_a_synchronous_batch_are_in_flight_at_once(make_emulator: MakeEmulator) -> None:
@@ -115,6 +94,30 @@ def test_the_first_error_ends_a_batch_and_cancels_the_rest(make_emulator: MakeEm
     assert nothing_runs(emulator)
 
 
+async def test_the_first_error_ends_an_asynchronous_batch_too(make_emulator: MakeEmulator) -> None:
+    """LangChain's own would leave the others running, and paid for."""
+    emulator = make_emulator(latency=30.0)
+    emulator.faults.add("status", status=403, route="POST /responses", match="bad")
+    llm = model_for(emulator)
+    with pytest.raises(PermissionError):
+        await llm.abatch(["good", "fine", "bad"])
+    assert await asyncio.to_thread(nothing_runs, emulator)
+    with pytest.raises(PermissionError):
+        async for _ in llm.abatch_as_completed(["good", "fine", "bad"]):
+            pass
+    assert await asyncio.to_thread(nothing_runs, emulator)
+
+
+async def test_asynchronous_answers_arrive_as_they_complete(emulator: Emulator, llm: ChatDoubleword) -> None:
+    emulator.faults.add("fail_job", code=400, match="Prompt 3", times=1)
+    prompts: list[Any] = [f"Prompt {number}" for number in range(8)]
+    stream = llm.abatch_as_completed(prompts, {"max_concurrency": 5}, return_exceptions=True)
+    arrived = {index: answer async for index, answer in stream}
+    assert sorted(arrived) == list(range(8))
+    assert isinstance(arrived.pop(3), Exception)
+    assert [pair async for pair in llm.abatch_as_completed([])] == []
+
+
 def test_each_input_has_its_own_config_and_callbacks(llm: ChatDoubleword) -> None:
     class Watch(BaseCallbackHandler):
         def __init__(self) -> None:
@@ -146,6 +149,20 @@ def test_small_batches_need_no_loop(emulator: Emulator, llm: ChatDoubleword) -> 
     assert list(llm.batch_as_completed([])) == []
     assert len(llm.batch(["Hi."])) == 1
     assert emulator.counters.snapshot().flex == 1
+
+
+def test_a_step_of_a_named_agent_carries_its_name(llm: ChatDoubleword, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[Any] = []
+    submit = llm.engine.submit
+
+    def note(step: Any) -> Any:
+        steps.append(step)
+        return submit(step)
+
+    monkeypatch.setattr(llm.engine, "submit", note)
+    agent: Any = create_agent(llm, [], name="researcher")
+    agent.invoke({"messages": [("user", "Hi.")]})
+    assert [step.label for step in steps] == ["researcher"]
 
 
 class State(TypedDict):

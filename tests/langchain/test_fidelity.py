@@ -8,17 +8,17 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_openai.chat_models.base import OpenAIRefusalError
 from pydantic import BaseModel
-from tests.langchain.wire import Says, bodies, call, model_for
 
 from langchain_dw_agents import DoublewordWarning
 from langchain_dw_agents.errors import InvalidStep
+from tests.langchain.wire import Says, bodies, call, model_for
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
-    from tests.langchain.conftest import MakeEmulator
 
     from dw_agents.emulator import Emulator
     from langchain_dw_agents import ChatDoubleword
+    from tests.langchain.conftest import MakeEmulator
 
 IMAGE_URL = "data:image/png;base64,QUJD"
 
@@ -70,6 +70,29 @@ def test_history_of_tool_turns_keeps_its_order(make_emulator: MakeEmulator, outp
     assert sent[1]["content"] == "Let me look."
     assert sent[1]["tool_calls"][0]["function"]["name"] == "look"
     assert sent[3]["content"] == "One."
+
+
+def test_text_and_call_of_one_answer_may_share_an_id(emulator: Emulator, llm: ChatDoubleword) -> None:
+    blocks = [
+        {"type": "function_call", "id": "item_0", "call_id": "c1", "name": "look", "arguments": "{}"},
+        {"type": "text", "id": "item_0", "text": "Looking."},
+        {"type": "text", "id": "item_0", "text": "Patience."},
+    ]
+    calls = [{"name": "look", "args": {}, "id": "c1", "type": "tool_call"}]
+    answer = AIMessage(blocks, tool_calls=calls, response_metadata={"model_provider": "openai"})  # type: ignore[arg-type]
+    llm.invoke([HumanMessage("Look."), answer, ToolMessage("a one", tool_call_id="c1")])
+    items = bodies(emulator)[0]["input"]
+    assert "content" not in items[1]
+    assert [part["text"] for part in items[2]["content"]] == ["Looking.", "Patience."]
+
+
+def test_a_streamed_call_has_the_number_of_its_block(make_emulator: MakeEmulator) -> None:
+    backend = Says({"content": "Two.", "tool_calls": [call("look", "c1"), call("look", "c2")]})
+    chunk = next(iter(model_for(make_emulator(backend=backend)).stream("Look twice.")))
+    assert [block["type"] for block in chunk.content] == ["text", "function_call", "function_call"]  # type: ignore[index]
+    assert [(part["id"], part["index"]) for part in chunk.tool_call_chunks] == [("c1", 1), ("c2", 2)]
+    merged = chunk + chunk.model_copy(update={"content": [], "tool_call_chunks": []})
+    assert [made["id"] for made in merged.tool_calls] == ["c1", "c2"]
 
 
 def test_a_tool_call_with_empty_text_stays_a_tool_call(make_emulator: MakeEmulator) -> None:

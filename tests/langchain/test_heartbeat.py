@@ -9,13 +9,13 @@ from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langgraph.errors import NodeTimeoutError
 from langgraph.graph import START, StateGraph
 from langgraph.types import TimeoutPolicy
+
 from tests.langchain.wire import model_for
 
 if TYPE_CHECKING:
-    from tests.langchain.conftest import MakeEmulator
-
     from dw_agents.emulator import Emulator
     from langchain_dw_agents import ChatDoubleword
+    from tests.langchain.conftest import MakeEmulator
 
 
 class State(TypedDict):

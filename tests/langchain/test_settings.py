@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from langchain_core.caches import InMemoryCache
 from langchain_core.exceptions import ModelError
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import ConfigurableField
 from pydantic import SecretStr, ValidationError
-from tests.langchain.wire import MODEL, bodies
 
 from dw_agents import Engine
 from dw_agents import errors as core
 from langchain_dw_agents import ChatDoubleword
 from langchain_dw_agents.errors import InvalidStep, MissingAPIKey
+from tests.langchain.wire import MODEL, bodies
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.langchain.conftest import MakeModel
-
     from dw_agents.emulator import Emulator
+    from tests.langchain.conftest import MakeModel
 
 
 def headers(emulator: Emulator) -> dict[str, str]:
@@ -218,8 +218,28 @@ def test_the_key_is_shown_nowhere(make_model: MakeModel) -> None:
     Engine.shared(api_key="very-secret-key", base_url=llm.base_url).close()
 
 
+def test_an_error_about_settings_does_not_show_the_key() -> None:
+    with pytest.raises(ValidationError, match="service_tier") as caught:
+        ChatDoubleword(model=MODEL, api_key="very-secret-key", service_tier="standard")
+    assert "secret" not in str(caught.value)
+
+
 def test_no_client_of_openai_is_built(llm: ChatDoubleword) -> None:
     assert (llm.client, llm.async_client, llm.root_client, llm.root_async_client) == (None, None, None, None)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_the_streaming_field_changes_nothing_in_the_answer(make_model: MakeModel, *, streaming: bool) -> None:
+    answer = make_model(streaming=streaming).invoke("Hi.")
+    assert "You wrote: Hi." in answer.text
+    assert answer.usage_metadata is not None
+
+
+def test_a_cached_answer_is_not_asked_for_again(emulator: Emulator, make_model: MakeModel) -> None:
+    llm = make_model(cache=InMemoryCache())
+    assert llm.invoke("Hi.").text == llm.invoke("Hi.").text
+    llm.invoke("Hi.", max_tokens=2)
+    assert emulator.counters.snapshot().flex == 2
 
 
 def test_tracing_is_told_the_provider_and_the_model(llm: ChatDoubleword) -> None:

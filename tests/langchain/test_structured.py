@@ -10,15 +10,15 @@ from langchain_core.output_parsers import PydanticOutputParser
 from pydantic import BaseModel, Field, ValidationError
 from pydantic.v1 import BaseModel as BaseModelV1
 from pydantic.v1 import Field as FieldV1
+
 from tests.langchain.wire import Says, bodies, model_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.langchain.conftest import MakeEmulator
-
     from dw_agents.emulator import Emulator
     from langchain_dw_agents import ChatDoubleword
+    from tests.langchain.conftest import MakeEmulator
 
 Method = Literal["function_calling", "json_mode", "json_schema"]
 METHODS: tuple[Method, ...] = ("json_schema", "function_calling", "json_mode")

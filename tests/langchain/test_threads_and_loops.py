@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from tests.langchain.wire import MODEL, model_for, nothing_runs
 
 from langchain_dw_agents.errors import PermissionDenied
+from tests.langchain.wire import MODEL, Peak, model_for, nothing_runs
 
 if TYPE_CHECKING:
-    from tests.langchain.conftest import MakeEmulator
-
     from dw_agents.emulator import Emulator
     from langchain_dw_agents import ChatDoubleword
+    from tests.langchain.conftest import MakeEmulator
 
 
 def answered(answers: list[Any]) -> bool:
@@ -81,14 +80,10 @@ def test_trio_calls_are_answered(emulator: Emulator, llm: ChatDoubleword) -> Non
 
 
 def test_trio_calls_are_all_in_flight_at_once(make_emulator: MakeEmulator) -> None:
-    emulator = make_emulator(latency=0.5)
-
-    async def main() -> float:
-        began = trio.current_time()
-        await model_for(emulator).abatch(["Hi."] * 60)
-        return trio.current_time() - began
-
-    assert trio.run(main) < 3.0  # 40 at a time, trio's default for threads, would be two rounds; one by one, 30 s
+    emulator = make_emulator(latency=1.0)
+    with Peak(emulator) as peak:
+        trio.run(lambda: model_for(emulator).abatch(["Hi."] * 60))
+    assert peak.most == 60  # trio's default for threads would be 40
 
 
 def test_a_cancelled_trio_scope_cancels_its_jobs(make_emulator: MakeEmulator) -> None:
@@ -101,6 +96,16 @@ def test_a_cancelled_trio_scope_cancels_its_jobs(make_emulator: MakeEmulator) ->
     trio.run(main)
     assert accepted(emulator) == 5
     assert nothing_runs(emulator)
+
+
+def test_what_trio_cannot_have_is_refused_before_anything_is_sent(emulator: Emulator, llm: ChatDoubleword) -> None:
+    async def main() -> None:
+        async for _ in llm.abatch_as_completed(["Hi."]):
+            pass
+
+    with pytest.raises(NotImplementedError, match="on trio, abatch"):
+        trio.run(main)
+    assert accepted(emulator) == 0
 
 
 def test_errors_of_trio_batches_are_raised_or_returned(emulator: Emulator, llm: ChatDoubleword) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from langchain_dw_agents import ChatDoubleword
 
@@ -39,6 +40,28 @@ def nothing_runs(emulator: Emulator, *, within: float = 5.0) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+class Peak:
+    """Watches how many jobs run at the emulator at a time, until stopped."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self.most = 0
+        self._emulator = emulator
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.02):
+            self.most = max(self.most, len(self._emulator.running()))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
 
 
 class Says:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from dw_agents.emulator.backends import make_backend
     from dw_agents.emulator.backends.base import Backend, UpstreamError
     from dw_agents.emulator.counters import Counters, CounterSnapshot
-    from dw_agents.emulator.faults import Fault, Faults
+    from dw_agents.emulator.fault import Fault
+    from dw_agents.emulator.faults import Faults
     from dw_agents.emulator.jobs import Job
     from dw_agents.emulator.server import Emulator
 
@@ -37,7 +38,7 @@ _HOMES = {
     "CounterSnapshot": "counters",
     "Counters": "counters",
     "Emulator": "server",
-    "Fault": "faults",
+    "Fault": "fault",
     "Faults": "faults",
     "Job": "jobs",
     "UpstreamError": "backends.base",

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from dw_agents.emulator.backends import UpstreamError, make_backend
 from dw_agents.emulator.clock import parse_duration
-from dw_agents.emulator.faults import Fault, Faults
+from dw_agents.emulator.fault import Fault
+from dw_agents.emulator.faults import Faults
 from dw_agents.emulator.server import Emulator
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from dw_agents.emulator.backends.base import Backend
     from dw_agents.emulator.clock import Clock
-    from dw_agents.emulator.faults import Fault
+    from dw_agents.emulator.fault import Fault
 
 __all__ = ["Answers", "CancelledUpstream", "NetworkError", "shows_details"]
 
@@ -119,7 +119,7 @@ def _refuse(faults: Sequence[Fault]) -> None:
     for fault in faults:
         if fault.kind == "cancelled":
             raise CancelledUpstream
-        if fault.kind == "fail_job":
+        if fault.kind in ("fail_job", "fail_line"):
             message = fault.message or f"upstream failed with {fault.code} (injected by the emulator)"
             if fault.code is None:
                 reason = {

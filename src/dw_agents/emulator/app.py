@@ -17,13 +17,13 @@ from aiohttp import web
 from dw_agents.emulator import chat, embeddings, models, responses, stored
 from dw_agents.emulator.call import Call, EventStream, decode, service_tier
 from dw_agents.emulator.errors import Family, Refused, Reply, injected, proxy_error, too_large
-from dw_agents.emulator.faults import ARRIVAL_KINDS
+from dw_agents.emulator.fault import ARRIVAL_KINDS
 from dw_agents.emulator.wire import reset, send, send_half
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from dw_agents.emulator.faults import Fault
+    from dw_agents.emulator.fault import Fault
     from dw_agents.emulator.service import Service
 
     Handler = Callable[[Call], Awaitable[Reply | EventStream]]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
     from dw_agents.emulator.accounts import Account
-    from dw_agents.emulator.faults import Fault
+    from dw_agents.emulator.fault import Fault
     from dw_agents.emulator.service import Service
 
 __all__ = ["Call", "EventStream", "check_background_tier", "decode", "service_tier", "strip_stored"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from dw_agents.emulator.faults import Fault
+    from dw_agents.emulator.fault import Fault
 
 __all__ = ["TERMINAL", "Job", "JobStore", "State", "Tier", "new_id"]
 

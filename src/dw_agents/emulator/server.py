@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from dw_agents.emulator.app import RecordedRequest
     from dw_agents.emulator.backends.base import Backend
-    from dw_agents.emulator.faults import Fault
+    from dw_agents.emulator.fault import Fault
     from dw_agents.emulator.jobs import Job
 
 __all__ = ["Emulator"]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from dw_agents.emulator.backends.base import Backend
     from dw_agents.emulator.counters import Counters
-    from dw_agents.emulator.faults import Fault
+    from dw_agents.emulator.fault import Fault
     from dw_agents.emulator.jobs import Job
     from dw_agents.emulator.settings import Settings
 

@@ -84,7 +84,7 @@ class Shared:
             return False
         self.open.discard(ticket)
         ticket.ended_at = self.clock()
-        self.tally.ended(ticket.step.model, ticket.step.service_tier, answered=False, usage=None)
+        self.tally.ended(ticket.step, answered=False, usage=None)
         return True
 
     def _end(
@@ -101,5 +101,5 @@ class Shared:
         ticket.ended_at = self.clock()
         usage = answer.usage if answer is not None else None
         # Counted before the caller wakes: a receipt taken right after the answer must hold it.
-        self.tally.ended(ticket.step.model, ticket.step.service_tier, answered=answer is not None, usage=usage)
+        self.tally.ended(ticket.step, answered=answer is not None, usage=usage)
         ticket.settle(answer=answer, error=error, state=state)

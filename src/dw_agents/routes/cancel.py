@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from dw_agents.routes.poller import VISIBLE_WITHIN
+from dw_agents.routes.reader import VISIBLE_WITHIN
 from dw_agents.schedule.retries import Verdict, judge_read
 from dw_agents.wire.http import WireError
 

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from dw_agents.errors import MalformedAnswer, ServiceUnreachable, StepError, StepLost
+from dw_agents.routes.reader import VISIBLE_WITHIN
 from dw_agents.schedule.pace import Pace
 from dw_agents.schedule.polling import PollSchedule
 from dw_agents.schedule.retries import Verdict, judge_read, retry_after
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Poller"]
 
-VISIBLE_WITHIN: Final = 30.0
-"""Seconds after its acceptance within which the service may not find a job yet (its reads lag behind)."""
 _LIMIT: Final = 128
 _TIMEOUT: Final = 60.0
 _FAILURES_IN_A_ROW: Final = 3

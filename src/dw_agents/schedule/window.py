@@ -15,6 +15,9 @@ from dataclasses import dataclass
 
 __all__ = ["Limits", "Window"]
 
+_COMES_BACK_WITHIN = 5.0
+"""Seconds after an answer within which the next step is taken for its caller's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -46,10 +49,8 @@ class Window:
         self.bytes = 0
         self._first = 0.0
         self._last = 0.0
-        self._expected = 0
-        self._cohort = False
+        self._cohort = 0
         self._answered_at = 0.0
-        self._out = 0
 
     def fits(self, size: int) -> bool:
         """Whether a line of ``size`` bytes still goes into this batch."""
@@ -62,7 +63,6 @@ class Window:
         self.lines += 1
         self.bytes += size
         self._last = now
-        self._expected = max(0, self._expected - 1)
 
     def left(self, size: int) -> None:
         """Count a step whose caller went away before the batch was sent."""
@@ -71,26 +71,23 @@ class Window:
 
     def answered(self, callers: int, now: float) -> None:
         """Count callers who were just answered and may come back with their next step."""
-        if now - self._answered_at > self.limits.longest:
-            self._expected = 0
-        self._expected += callers
+        self._cohort += callers
         self._answered_at = now
-        self._cohort = True
-
-    def out(self, steps: int) -> None:
-        """Say how many steps of the same kind are at the service, whose answers may bring more."""
-        self._out = steps
 
     def closed(self) -> None:
         """Begin the next batch: what was collected has been sent."""
-        self.lines = self.bytes = 0
+        self.lines = self.bytes = self._cohort = 0
 
-    def closes_at(self) -> float | None:
-        """Return when the batch is to be sent, as a time in the past if at once; None while it is empty."""
+    def closes_at(self, out: int) -> float | None:
+        """Return when the batch is to be sent, a time in the past for at once; None while it is empty.
+
+        Args:
+            out: how many steps of the same kind are at the service, whose answers may bring more.
+        """
         if not self.lines:
             return None
-        if self.lines >= self.limits.lines or self.bytes >= self.limits.bytes:
-            return self._last
-        if self._cohort and not self._expected and not self._out:
+        full = self.lines >= self.limits.lines or self.bytes >= self.limits.bytes
+        all_back = 0 < self._cohort <= self.lines and self._first - self._answered_at < _COMES_BACK_WITHIN
+        if full or (all_back and not out):
             return self._last
         return min(self._last + self.limits.quiet, self._first + self.limits.longest)

@@ -6,11 +6,11 @@ not know what the requests mean, retry anything, or import the routes.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import platform
 import ssl
 import urllib.request
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -20,11 +20,12 @@ import aiohttp
 import dw_agents
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterable, AsyncIterator, Mapping
+    from types import TracebackType
 
     from dw_agents.config import Account
 
-__all__ = ["Connection", "NotSent", "Reply", "ReplyLost", "WireError"]
+__all__ = ["Connection", "Incoming", "NotSent", "Reply", "ReplyLost", "WireError"]
 
 CONNECT_TIMEOUT: Final = 15.0
 """Seconds to connect, TLS included."""
@@ -74,6 +75,21 @@ class Reply:
         return self.body.decode("utf-8", "replace").strip()
 
 
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A reply whose head has arrived.
+
+    Attributes:
+        status: the HTTP status.
+        headers: with case-insensitive look-up.
+        chunks: the body, as it comes.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    chunks: AsyncIterator[bytes]
+
+
 class Connection:
     """Requests to one account's address, and to no other host.
 
@@ -88,6 +104,7 @@ class Connection:
     ) -> None:
         parts = urlsplit(account.base_url)
         self._base = account.base_url
+        self._host = parts.netloc
         proxy = _proxy_for(parts.scheme, parts.hostname or "", parts.netloc)
         secure: ssl.SSLContext | bool = (tls or _default_tls()) if parts.scheme == "https" else True
         self._session = aiohttp.ClientSession(
@@ -107,55 +124,106 @@ class Connection:
             proxy=proxy,
         )
 
-    async def request(self, method: str, path: str, body: bytes | None = None, *, timeout: float) -> Reply:  # noqa: ASYNC109 - part of the message on expiry
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | AsyncIterable[bytes] | None = None,
+        *,
+        timeout: float,  # noqa: ASYNC109 - named in the message on expiry
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
         """Send one request and read its reply whole. Never follows a redirect.
 
         Args:
             method: ``GET``, ``POST`` or ``DELETE``.
             path: below the base URL, starting with a slash.
-            body: JSON text.
-            timeout: seconds from connection to the last byte.
+            body: JSON text, or a stream (give its ``Content-Length`` in ``headers``).
+            timeout: seconds to wait for the reply; a stream is sent in as long as it takes.
+            headers: in addition to those of every request.
 
         Raises:
             NotSent: no connection was made.
             ReplyLost: the request left, and no whole reply came.
         """
-        status: int | None = None
+        failure = _Failure(self._host, timeout)
         received = bytearray()
         try:
-            async with (
-                asyncio.timeout(timeout + CONNECT_TIMEOUT),
-                self._session.request(
+            with failure:
+                async with self._session.request(
                     method,
                     self._base + path,
                     data=body,
+                    headers=headers,
                     allow_redirects=False,
-                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=timeout),
-                ) as response,
-            ):
-                status = response.status
-                async for chunk in response.content.iter_any():
-                    received += chunk
-                return Reply(status, response.headers, bytes(received))
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
-            raise NotSent(f"could not connect to {self._host()} ({_why(error)})") from error
-        except aiohttp.ClientHttpProxyError as error:
-            raise NotSent(f"the proxy refused the connection to {self._host()} ({error.status})") from error
-        except TimeoutError as error:
-            raise ReplyLost(f"no reply within {timeout:g} s", status=status, partial=bytes(received)) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise ReplyLost(
-                f"the connection broke before the reply was whole ({_why(error)})",
-                status=status,
-                partial=bytes(received),
-            ) from error
+                    timeout=_limits(
+                        timeout, total=None if body is not None and not isinstance(body, bytes) else timeout
+                    ),
+                ) as response:
+                    failure.status = response.status
+                    async for chunk in response.content.iter_any():
+                        received += chunk
+                    return Reply(response.status, response.headers, bytes(received))
+        except ReplyLost as error:
+            error.partial = bytes(received)
+            raise
+        raise AssertionError("unreachable: a failure is raised or a reply returned")
+
+    @asynccontextmanager
+    async def download(self, path: str, *, timeout: float) -> AsyncIterator[Incoming]:  # noqa: ASYNC109 - as above
+        """Read a reply as a stream, for files that do not fit into memory.
+
+        Args:
+            path: below the base URL.
+            timeout: seconds to wait for the next byte.
+
+        Raises:
+            NotSent: no connection was made.
+            ReplyLost: the stream broke off; what was read of it is good.
+        """
+        failure = _Failure(self._host, timeout)
+        with failure:
+            async with self._session.get(
+                self._base + path, allow_redirects=False, timeout=_limits(timeout)
+            ) as response:
+                failure.status = response.status
+                yield Incoming(response.status, response.headers, response.content.iter_any())
 
     async def close(self) -> None:
         """Close every connection."""
         await self._session.close()
 
-    def _host(self) -> str:
-        return urlsplit(self._base).netloc
+
+class _Failure:
+    """Translates what aiohttp raises into what can be said about the request."""
+
+    __slots__ = ("_host", "_timeout", "status")
+
+    def __init__(self, host: str, timeout: float) -> None:
+        self._host = host
+        self._timeout = timeout
+        self.status: int | None = None
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL):
+            raise NotSent(f"could not connect to {self._host} ({_why(error)})") from error
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            raise NotSent(f"the proxy refused the connection to {self._host} ({error.status})") from error
+        if isinstance(error, TimeoutError):
+            raise ReplyLost(f"no reply within {self._timeout:g} s", status=self.status) from error
+        if isinstance(error, aiohttp.ClientError | OSError):
+            what = f"the connection broke before the reply was whole ({_why(error)})"
+            raise ReplyLost(what, status=self.status) from error
+
+
+def _limits(timeout: float, total: float | None = None) -> aiohttp.ClientTimeout:
+    total = None if total is None else total + CONNECT_TIMEOUT
+    return aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_TIMEOUT, sock_read=timeout)
 
 
 def _why(error: BaseException) -> str:

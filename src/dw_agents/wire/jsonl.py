@@ -1,7 +1,7 @@
 """Batch files on the wire: lines out, lines in.
 
-Owns: the shape of a request line and of a result line, and cutting a stream of bytes into lines. Must not do I/O or know
-the routes.
+Owns: the shape of a request line and of a result line, and cutting a stream of bytes into lines. Must not do I/O or
+know the routes.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def encode(step: Step) -> bytes:
         InvalidStep: the body is no JSON, or larger than the API's limit.
     """
     extra: dict[str, Any] = {}
-    if step.endpoint != "/embeddings":
+    if step.service_tier != "batch" and step.endpoint != "/embeddings":
         extra["service_tier"] = step.service_tier
     if step.service_tier in {"flex", "background"}:
         extra["background"] = True

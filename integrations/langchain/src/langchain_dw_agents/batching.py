@@ -1,15 +1,19 @@
 """Batches of calls, from threads, asyncio and trio.
 
-Owns: the runnable methods that LangChain's defaults cannot serve here: synchronous batches (by default a
-handful of threads, so that a thousand deferred answers would be awaited one handful after another) and
-everything asynchronous under trio. Must not import the chat model.
+Owns: the runnable methods that LangChain's defaults cannot serve here: synchronous batches (by default a handful of
+threads, so that a thousand deferred answers would be awaited one handful after another), asynchronous batches (whose
+other calls would go on, and be paid for, after one failed) and everything asynchronous under trio. Must not import
+the chat model.
 """
 
 from __future__ import annotations
 
+import asyncio
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import anyio
 from langchain_core.runnables.config import get_config_list
 
 from langchain_dw_agents import fanout
@@ -61,7 +65,7 @@ class Batching(_Base):
         if not inputs:
             return iter(())
         return fanout.iterate(
-            partial(super().abatch_as_completed, inputs, config, return_exceptions=return_exceptions, **kwargs)
+            partial(self.abatch_as_completed, inputs, config, return_exceptions=return_exceptions, **kwargs)
         )
 
     async def ainvoke(
@@ -103,25 +107,11 @@ class Batching(_Base):
         **kwargs: Any,
     ) -> list[AIMessage]:
         """Answer all inputs at once (see ``batch``), on asyncio or trio."""
-        if not in_trio_task():
-            return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+        if not inputs:
+            return []
         configs = get_config_list(config, len(inputs))
-        return await self._abatch_on_trio(inputs, configs, return_exceptions=return_exceptions, **kwargs)
-
-    async def _abatch_on_trio(
-        self,
-        inputs: list[LanguageModelInput],
-        configs: list[RunnableConfig],
-        *,
-        return_exceptions: bool,
-        **kwargs: Any,
-    ) -> list[AIMessage]:
-        import math
-
-        import anyio
-
+        limit = anyio.CapacityLimiter(configs[0].get("max_concurrency") or math.inf)
         answers: dict[int, Any] = {}
-        limit = anyio.CapacityLimiter((configs[0].get("max_concurrency") if configs else None) or math.inf)
         failed: list[Exception] = []
 
         async def answer(index: int) -> None:
@@ -140,3 +130,37 @@ class Batching(_Base):
         if failed and not return_exceptions:
             raise failed[0]
         return [answers[index] for index in range(len(inputs))]
+
+    async def abatch_as_completed(  # type: ignore[override]  # one signature stands for the two overloads
+        self,
+        inputs: Sequence[LanguageModelInput],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> AsyncIterator[tuple[int, AIMessage | Exception]]:
+        """Answer all inputs at once (see ``batch``) and yield ``(index, answer)`` as each arrives; on asyncio.
+
+        Leaving the iteration, or an error in it, cancels the rest.
+        """
+        if in_trio_task():
+            raise NotImplementedError("abatch_as_completed needs asyncio; on trio, abatch answers all at once.")
+        configs = get_config_list(config, len(inputs)) if inputs else []
+        limit = anyio.CapacityLimiter((configs[0].get("max_concurrency") if configs else None) or math.inf)
+
+        async def answer(index: int) -> tuple[int, AIMessage | Exception]:
+            try:
+                async with limit:
+                    return index, await self.ainvoke(inputs[index], configs[index], **kwargs)
+            except Exception as error:
+                if return_exceptions:
+                    return index, error
+                raise
+
+        tasks = [asyncio.create_task(answer(index)) for index in range(len(inputs))]
+        try:
+            for arrived in asyncio.as_completed(tasks):
+                yield await arrived
+        finally:
+            for task in tasks:
+                task.cancel()

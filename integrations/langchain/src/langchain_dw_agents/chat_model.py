@@ -59,7 +59,8 @@ class ChatDoubleword(Batching, BaseChatOpenAI):
         langchain_dw_agents.errors.InvalidStep: (per call) something that cannot be carried; nothing was sent.
     """
 
-    model_config = ConfigDict(populate_by_name=True)
+    # Without inputs in its errors: pydantic would print the key.
+    model_config = ConfigDict(populate_by_name=True, hide_input_in_errors=True)
 
     model_name: str = Field(default="", alias="model")
     """The model's name in the catalogue, for example ``"Qwen/Qwen3.5-35B-A3B-FP8"``. Must be given."""
@@ -191,7 +192,7 @@ class ChatDoubleword(Batching, BaseChatOpenAI):
         payload = super()._get_request_payload(messages, stop=stop, **{**kwargs, "stream": True, "store": None})
         if (store := kwargs.get("store", self.store)) is not None:
             payload["store"] = store
-        return request_body(payload, stop=stop or kwargs.get("stop") or self.stop)
+        return request_body(payload, stop=stop or self.stop)
 
     def _step(
         self,

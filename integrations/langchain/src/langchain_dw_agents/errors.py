@@ -12,6 +12,7 @@ catches it. Must not import the chat model.
     SubmissionUnknown         ModelError
     DeadlineExceeded          ModelTimeoutError, though not to be retried: the caller set the limit
     StepCancelled             ModelError
+    StepExpired               ModelTimeoutError: the service's own limit, the batch's window
     StepLost                  ModelError
     MalformedAnswer           ModelError
     BadRequest                ModelInvalidRequestError
@@ -63,6 +64,7 @@ __all__ = [
     "ServiceFailed",
     "ServiceUnreachable",
     "StepCancelled",
+    "StepExpired",
     "StepLost",
     "SubmissionUnknown",
     "in_langchain_terms",
@@ -97,6 +99,10 @@ class DeadlineExceeded(core.DeadlineExceeded, ModelTimeoutError):
 
 class StepCancelled(core.StepCancelled, ModelError):
     """The call was cancelled, by its caller or by the service."""
+
+
+class StepExpired(core.StepExpired, ModelTimeoutError):
+    """The batch's completion window passed first; it was not run and not billed."""
 
 
 class StepLost(core.StepLost, ModelError):
@@ -143,13 +149,18 @@ _CLASSES: Final = {
     core_class: own_class
     for own_class in (
         ConfigurationError, MissingAPIKey, InvalidStep, ServiceUnreachable, SubmissionUnknown,
-        DeadlineExceeded, StepCancelled, StepLost, MalformedAnswer, BadRequest, AuthenticationFailed,
+        DeadlineExceeded, StepCancelled, StepExpired, StepLost, MalformedAnswer, BadRequest, AuthenticationFailed,
         InsufficientCredits, PermissionDenied, NotFound, RateLimited, ServiceFailed,
     )
     for core_class in [own_class.__bases__[0]]
 }  # fmt: skip
 
-RETRYABLE: Final[tuple[type[BaseException], ...]] = (ServiceUnreachable, RateLimited, ServiceFailed)
+RETRYABLE: Final[tuple[type[BaseException], ...]] = (
+    ServiceUnreachable,
+    StepExpired,
+    RateLimited,
+    ServiceFailed,
+)
 """What ``ChatDoubleword.with_retry`` retries unless told otherwise."""
 
 _OVERFLOW_SIGNS: Final = (

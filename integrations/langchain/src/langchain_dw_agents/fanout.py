@@ -23,13 +23,9 @@ _END: Final[Any] = object()
 
 def run(call: Callable[[], Awaitable[T]]) -> T:
     """Await ``call()`` on a private loop; whatever interrupts this thread cancels it."""
+    # Whatever leaves the portal by an exception, KeyboardInterrupt included, cancels the tasks that are left in it.
     with start_blocking_portal("asyncio") as portal:
-        future = portal.start_task_soon(call)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
+        return portal.call(call)
 
 
 def iterate(call: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
@@ -44,10 +40,7 @@ def iterate(call: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
             arrived.put(_END)
 
     with start_blocking_portal("asyncio") as portal:
-        future = portal.start_task_soon(pump)
-        try:
-            while (item := arrived.get()) is not _END:
-                yield item
-            future.result()
-        finally:
-            future.cancel()
+        pumping = portal.start_task_soon(pump)
+        while (item := arrived.get()) is not _END:
+            yield item
+        pumping.result()

@@ -119,7 +119,7 @@ class _Reader:
                 members.append(char)
         if negated:
             return next((letter for letter in _PRINTABLE if letter not in members), "")
-        return next((letter for letter in members if letter.isalnum()), members[0] if members else "")
+        return members[0] if members else ""
 
     def _quantified(self, atom: str) -> str:
         char = self._peek()
