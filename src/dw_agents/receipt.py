@@ -78,7 +78,6 @@ class Receipt:
             ``"batch 1h"``.
         requests: HTTP requests sent, by kind: ``submit``, ``poll``, ``cancel``; for batches also ``upload``,
             ``create``, ``look-up`` and ``download``.
-            ``look-up`` and ``download``.
         retries: submissions sent again after one that surely was not accepted.
         resubmitted: jobs submitted again after the service failed them for a passing cause.
         possible_duplicates: submissions sent again although the first may have been accepted (and be billed).

@@ -51,7 +51,7 @@ class AsyncWatch(AsyncCallbackHandler):
 
 @pytest.fixture
 def slowish(make_emulator: MakeEmulator) -> Emulator:
-    return make_emulator(latency=0.7)
+    return make_emulator(latency=0.5)
 
 
 def graph_of(llm: ChatDoubleword, idle_timeout: float, refresh_on: Any = "auto", *, streamed: bool = False) -> Any:
@@ -68,44 +68,44 @@ def graph_of(llm: ChatDoubleword, idle_timeout: float, refresh_on: Any = "auto",
 
 async def test_without_heartbeats_the_idle_timeout_ends_the_node(slowish: Emulator) -> None:
     with pytest.raises(NodeTimeoutError):
-        await graph_of(model_for(slowish, heartbeat=None), 0.3).ainvoke({"said": ""})
+        await graph_of(model_for(slowish, heartbeat=None), 0.25).ainvoke({"said": ""})
 
 
 @pytest.mark.parametrize("refresh_on", ["auto", "heartbeat"])
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_heartbeats_refresh_the_idle_timeout(slowish: Emulator, refresh_on: str, *, streamed: bool) -> None:
-    graph = graph_of(model_for(slowish, heartbeat=0.1), 0.3, refresh_on, streamed=streamed)
+    graph = graph_of(model_for(slowish, heartbeat=0.08), 0.25, refresh_on, streamed=streamed)
     assert "Hi." in (await graph.ainvoke({"said": ""}))["said"]
 
 
 async def test_heartbeats_reach_the_idle_timeout_of_an_outer_graph(slowish: Emulator) -> None:
     """The inner node has a clock of its own; the outer one hears of the call through callbacks only."""
-    inner = graph_of(model_for(slowish, heartbeat=0.1), 0.4)
+    inner = graph_of(model_for(slowish, heartbeat=0.08), 0.3)
 
     async def delegate(state: State) -> State:
         return {"said": (await inner.ainvoke(state))["said"]}
 
     graph = StateGraph(State)
-    graph.add_node("delegate", cast("Any", delegate), timeout=TimeoutPolicy(idle_timeout=0.4))
+    graph.add_node("delegate", cast("Any", delegate), timeout=TimeoutPolicy(idle_timeout=0.3))
     graph.add_edge(START, "delegate")
     assert "Hi." in (await graph.compile().ainvoke({"said": ""}))["said"]
 
 
 def test_a_waiting_call_tells_its_state_and_no_tokens(slowish: Emulator) -> None:
     watch = Watch()
-    answer = model_for(slowish, heartbeat=0.1).invoke("Hi.", {"callbacks": [watch]})
-    assert 3 <= len(watch.beats) <= 8
+    answer = model_for(slowish, heartbeat=0.08).invoke("Hi.", {"callbacks": [watch]})
+    assert 2 <= len(watch.beats) <= 8
     assert watch.beats[-1]["response_id"] == answer.id
     assert watch.beats[-1]["status"] in {"queued", "in_progress"}
-    assert 0.1 <= watch.beats[0]["waited"] < watch.beats[-1]["waited"] < 2.0
+    assert 0.07 <= watch.beats[0]["waited"] < watch.beats[-1]["waited"] < 2.0
     assert len(watch.run_ids) == 1
     assert watch.tokens == 0
 
 
 async def test_asynchronous_callers_are_told_too(slowish: Emulator) -> None:
     watch = AsyncWatch()
-    await model_for(slowish).ainvoke("Hi.", {"callbacks": [watch]}, heartbeat=0.1)
-    assert 3 <= len(watch.beats) <= 8
+    await model_for(slowish).ainvoke("Hi.", {"callbacks": [watch]}, heartbeat=0.08)
+    assert 2 <= len(watch.beats) <= 8
 
 
 def test_a_quick_answer_has_no_heartbeats(llm: ChatDoubleword) -> None:
@@ -121,6 +121,6 @@ def test_heartbeats_can_be_turned_off(slowish: Emulator) -> None:
 
 
 async def test_heartbeats_outside_any_graph_are_harmless(slowish: Emulator) -> None:
-    chunks = [chunk async for chunk in model_for(slowish, heartbeat=0.1).astream("Hi.")]
+    chunks = [chunk async for chunk in model_for(slowish, heartbeat=0.08).astream("Hi.")]
     assert len(chunks) == 1
-    assert len(list(model_for(slowish, heartbeat=0.1).stream("Hi."))) == 1
+    assert len(list(model_for(slowish, heartbeat=0.08).stream("Hi."))) == 1

@@ -130,9 +130,3 @@ class TestIntegrationV1(TestIntegration):
     """The same with LangChain's own content blocks stored in messages."""
 
     output_version = "v1"
-
-
-class TestIntegrationResponsesV1(TestIntegration):
-    """The same with the Responses API's blocks asked for by name."""
-
-    output_version = "responses/v1"

@@ -13,21 +13,25 @@ if TYPE_CHECKING:
     from dw_agents.emulator.accounts import Account
     from dw_agents.emulator.backends import make_backend
     from dw_agents.emulator.backends.base import Backend, UpstreamError
+    from dw_agents.emulator.batchstore import Batch
     from dw_agents.emulator.counters import Counters, CounterSnapshot
     from dw_agents.emulator.fault import Fault
     from dw_agents.emulator.faults import Faults
+    from dw_agents.emulator.filestore import StoredFile
     from dw_agents.emulator.jobs import Job
     from dw_agents.emulator.server import Emulator
 
 __all__ = [
     "Account",
     "Backend",
+    "Batch",
     "CounterSnapshot",
     "Counters",
     "Emulator",
     "Fault",
     "Faults",
     "Job",
+    "StoredFile",
     "UpstreamError",
     "make_backend",
 ]
@@ -35,12 +39,14 @@ __all__ = [
 _HOMES = {
     "Account": "accounts",
     "Backend": "backends.base",
+    "Batch": "batchstore",
     "CounterSnapshot": "counters",
     "Counters": "counters",
     "Emulator": "server",
     "Fault": "fault",
     "Faults": "faults",
     "Job": "jobs",
+    "StoredFile": "filestore",
     "UpstreamError": "backends.base",
     "make_backend": "backends",
 }

@@ -29,18 +29,23 @@ class Account:
         background_role: may use ``service_tier: "background"``.
         has_credits: the balance is above zero. Without: realtime answers 402 at once, flex accepts and fails
             later.
+        in_debt: the balance is below zero: batches are refused with 402 as well.
+        batch_role: may create batches.
         models: the models that the key may use; ``None`` means all.
-        unverified_limit: submissions accepted per rolling hour while the account is unverified; ``None``: no
-            cap.
+        unverified_limit: submissions accepted per rolling hour while the account is unverified, and lines of
+            batches per hour of their window; ``None``: no cap.
     """
 
     key: str
     owner: str = ""
     background_role: bool = False
     has_credits: bool = True
+    in_debt: bool = False
+    batch_role: bool = True
     models: frozenset[str] | None = None
     unverified_limit: int | None = None
     _submitted: deque[float] = field(default_factory=deque, repr=False, compare=False)
+    _in_batches: deque[tuple[float, int]] = field(default_factory=deque, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.owner:
@@ -63,6 +68,22 @@ class Account:
         if len(self._submitted) >= self.unverified_limit:
             return False
         self._submitted.append(now)
+        return True
+
+    def take_batch(self, lines: int, window: float, now: float) -> bool:
+        """Count the lines of a batch against the unverified cap; false (and not counted) when they exceed it.
+
+        Args:
+            lines: how many.
+            window: the completion window, in seconds: the cap rolls over it and grows with it.
+            now: service time, in seconds.
+        """
+        if self.unverified_limit is None:
+            return True
+        taken = sum(number for at, number in self._in_batches if at > now - window)
+        if taken + lines > self.unverified_limit * window / _HOUR:
+            return False
+        self._in_batches.append((now, lines))
         return True
 
 

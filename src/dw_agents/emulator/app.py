@@ -1,7 +1,6 @@
-"""The table of routes, and the one place where requests are dispatched and faults applied.
+"""The one place where requests are dispatched and faults applied.
 
-Owns: path to handler, counting and recording, and the order in which faults strike. A new resource (files,
-batches) adds its rows to ``routes``; it needs nothing else here.
+Owns: counting and recording, and the order in which faults strike. Which handler answers is said in ``routes``.
 """
 
 from __future__ import annotations
@@ -9,66 +8,28 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiohttp import web
 
-from dw_agents.emulator import chat, embeddings, models, responses, stored
-from dw_agents.emulator.call import Call, EventStream, decode, service_tier
-from dw_agents.emulator.errors import Family, Refused, Reply, injected, proxy_error, too_large
+from dw_agents.emulator import models
+from dw_agents.emulator.call import Call, Download, EventStream, decode, service_tier
+from dw_agents.emulator.errors import Refused, Reply, as_openai, injected, proxy_error, too_large
 from dw_agents.emulator.fault import ARRIVAL_KINDS
+from dw_agents.emulator.routes import Route, routes
 from dw_agents.emulator.wire import reset, send, send_half
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
 
     from dw_agents.emulator.fault import Fault
     from dw_agents.emulator.service import Service
 
-    Handler = Callable[[Call], Awaitable[Reply | EventStream]]
-
-__all__ = ["App", "RecordedRequest", "Route", "routes"]
+__all__ = ["App", "RecordedRequest"]
 
 _PREFIXES = ("/v1/", "/ai/v1/")
 _GARBAGE = b"<html><body>upstream connect error</body></html>"
-
-
-class Route(NamedTuple):
-    """One method on one path.
-
-    Attributes:
-        label: what counters and faults call it.
-        handler: what answers.
-        family: which shape its errors have.
-    """
-
-    label: str
-    handler: Handler
-    family: Family
-
-
-def routes(*, cancel: bool) -> dict[str, dict[str, Route]]:
-    """The table: path template to method to route.
-
-    Args:
-        cancel: whether ``POST /responses/{id}/cancel`` exists.
-    """
-    rows: list[tuple[str, str, Handler, Family]] = [
-        ("POST", "/responses", responses.create, "inference"),
-        ("GET", "/responses/{id}", stored.retrieve, "objects"),
-        ("DELETE", "/responses/{id}", stored.delete, "objects"),
-        ("POST", "/chat/completions", chat.create, "inference"),
-        ("POST", "/completions", chat.complete_text, "inference"),
-        ("POST", "/embeddings", embeddings.create, "inference"),
-        ("GET", "/models", models.list_models, "inference"),
-    ]
-    if cancel:
-        rows.append(("POST", "/responses/{id}/cancel", stored.cancel, "objects"))
-    table: dict[str, dict[str, Route]] = {}
-    for method, template, handler, family in rows:
-        table.setdefault(template, {})[method] = Route(f"{method} {template}", handler, family)
-    return table
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +41,7 @@ class RecordedRequest:
         method: HTTP method.
         path: path and query as sent.
         headers: its headers, names in any case.
-        body: its bytes.
+        body: its bytes; of an upload, which is not kept here, none (see ``Emulator.files``).
     """
 
     route: str
@@ -103,7 +64,7 @@ class App:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._routes = routes(cancel=service.like_openai)
+        self._routes = routes(cancel=service.like_openai, openai=service.openai)
         self._health = {"GET": Route("GET /healthz", models.health, "objects")}
         self.recorded: deque[RecordedRequest] = deque(maxlen=service.settings.record)
 
@@ -116,14 +77,15 @@ class App:
         service = self._service
         service.counters.arrived(label)
         body = b""
-        if request.body_exists:
+        streamed = route is not None and route.streamed
+        if request.body_exists and not streamed:
             try:
                 body = await request.read()
             except web.HTTPRequestEntityTooLarge:
                 return await self._write(request, label, too_large(service.settings.body_limit))
         if self.recorded.maxlen:
             self.recorded.append(RecordedRequest(label, request.method, path, request.headers, body))
-        call = Call(service, label, path, ident, request.headers, body)
+        call = Call(service, label, path, ident, request.headers, body, request if streamed else None)
         if not service.faults:
             return await self._write(request, label, await _answer(call, route, methods))
         return await self._handle_with_faults(request, call, route, methods)
@@ -183,12 +145,18 @@ class App:
                 return await self._write(request, call.route, _in_place_of(call, route, fault))
         return None
 
-    async def _write(self, request: web.BaseRequest, label: str, reply: Reply | EventStream) -> web.StreamResponse:
+    async def _write(
+        self, request: web.BaseRequest, label: str, reply: Reply | EventStream | Download
+    ) -> web.StreamResponse:
         self._service.counters.replied(label, reply.status if isinstance(reply, Reply) else 200)
+        if self._service.openai and isinstance(reply, Reply):
+            reply = as_openai(reply)
         return await send(request, reply)
 
 
-async def _answer(call: Call, route: Route | None, methods: Mapping[str, Route] | None) -> Reply | EventStream:
+async def _answer(
+    call: Call, route: Route | None, methods: Mapping[str, Route] | None
+) -> Reply | EventStream | Download:
     if route is not None:
         try:
             return await route.handler(call)
@@ -206,7 +174,7 @@ def _in_place_of(call: Call, route: Route | None, fault: Fault) -> Reply:
         return Reply(200, fault.message.encode() or _GARBAGE, "text/html; charset=utf-8")
     if fault.kind == "redirect":
         status = fault.status if 300 <= fault.status < 400 else 302
-        return Reply(status, b"", "", {"Location": fault.location})
+        return Reply(fault.status, b"", "", {"Location": fault.location})
     try:
         body = decode(call.body)
     except Refused:

@@ -1,13 +1,14 @@
 """One HTTP call as routes see it, and the first steps that all inference routes share.
 
-Owns: ``Call``, ``EventStream``, reading the body, the service tier, and who may submit what. Must not import
-routes.
+Owns: ``Call``, the kinds of reply that are not whole (``EventStream``, ``Download``), reading the body, the
+service tier, and who may submit what. Must not import routes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -16,6 +17,7 @@ from dw_agents.emulator.errors import (
     Refused,
     Reply,
     balance_too_low,
+    files_unauthenticated,
     invalid_request,
     model_not_found,
     no_access,
@@ -24,13 +26,15 @@ from dw_agents.emulator.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Iterator, Mapping
+
+    from aiohttp import web
 
     from dw_agents.emulator.accounts import Account
     from dw_agents.emulator.fault import Fault
     from dw_agents.emulator.service import Service
 
-__all__ = ["Call", "EventStream", "check_background_tier", "decode", "service_tier", "strip_stored"]
+__all__ = ["Call", "Download", "EventStream", "check_background_tier", "decode", "service_tier", "strip_stored"]
 
 _CLIENT_IDS = ("id", "completion_id", "completionId", "response_id", "responseId")
 _NOT_STORED = ("service_tier", "background", "stream", "stream_options")
@@ -46,6 +50,21 @@ class EventStream:
 
 
 @dataclass(slots=True)
+class Download:
+    """A reply that is read from a file while it is sent.
+
+    Attributes:
+        chunks: whole lines, some at a time.
+        size: bytes that they are likely to add up to.
+        headers: its headers, the content type included.
+    """
+
+    chunks: Iterator[bytes]
+    size: int
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Call:
     """One request.
 
@@ -55,7 +74,8 @@ class Call:
         path: path and query as sent.
         ident: the id in the path, or ``""``.
         headers: the request's headers, names in any case.
-        body: the request's bytes.
+        body: the request's bytes; empty for an upload.
+        upload: for an upload: the request itself, whose body is still to be read.
     """
 
     service: Service
@@ -64,6 +84,11 @@ class Call:
     ident: str
     headers: Mapping[str, str]
     body: bytes
+    upload: web.BaseRequest | None = None
+
+    def query(self) -> dict[str, str]:
+        """The query's parameters; of one given twice, the last."""
+        return dict(parse_qsl(self.path.partition("?")[2], keep_blank_values=True))
 
     def job_faults(self) -> list[Fault]:
         """The faults that will strike the model call which this request asks for; each is counted."""
@@ -78,6 +103,17 @@ class Call:
     def reader(self) -> Account | None:
         """The account behind the key, for stored objects."""
         return self.service.accounts.known(bearer(self.headers))
+
+    def filer(self) -> Account:
+        """The account behind the key, for files and batches.
+
+        Raises:
+            Refused: 401.
+        """
+        account = self.reader()
+        if account is None:
+            raise Refused(files_unauthenticated())
+        return account
 
     def submitter(self, model: str) -> Account:
         """The account that submits a flex or background job.

@@ -18,12 +18,12 @@ from dw_agents.emulator.responses import held_events, replay, timed_out
 from dw_agents.emulator.sse import DONE, chat_chunks, chat_replay, data
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from dw_agents.emulator.call import Call
     from dw_agents.emulator.service import Service
 
-__all__ = ["complete_text", "create"]
+__all__ = ["complete_text", "create", "text_completion", "unusable", "unusable_prompt"]
 
 _CANCELLED = 499
 
@@ -89,7 +89,7 @@ def _wants_usage(body: dict[str, Any]) -> bool:
 
 async def _realtime(call: Call, body: dict[str, Any]) -> Reply | EventStream:
     service = call.service
-    problem = _unusable(body)
+    problem = unusable(body)
     if problem is not None:
         return problem
     account = call.caller(body["model"])
@@ -121,7 +121,8 @@ async def _realtime(call: Call, body: dict[str, Any]) -> Reply | EventStream:
     return json_reply(200, answer)
 
 
-def _unusable(body: dict[str, Any]) -> Reply | None:
+def unusable(body: dict[str, Any]) -> Reply | None:
+    """The 400 that this body of ``POST /chat/completions`` gets, or none."""
     if not isinstance(body.get("model"), str):
         return proxy_error(400, "The request names no model.", "bad_request", param="model")
     if not isinstance(body.get("messages"), list) or not body["messages"]:
@@ -139,21 +140,41 @@ async def complete_text(call: Call) -> Reply:
         body = decode(call.body)
     except Refused:
         return proxy_error(400, "The body is no JSON object.", "bad_request")
-    if not isinstance(body.get("model"), str):
-        return proxy_error(400, "The request names no model.", "bad_request", param="model")
-    prompts = body.get("prompt")
-    prompts = [prompts] if isinstance(prompts, str) else prompts
-    if not isinstance(prompts, list) or not prompts or not all(isinstance(prompt, str) for prompt in prompts):
-        return proxy_error(400, "prompt must be text or an array of texts.", "bad_request", param="prompt")
+    problem = unusable_prompt(body)
+    if problem is not None:
+        return problem
     if body.get("stream") is True:
         return invalid_request(400, "the emulator does not stream /completions")
     call.caller(body["model"])
     faults = call.job_faults()
     try:
-        answers = [await call.service.realtime_chat(_as_chat(body, prompt), faults) for prompt in prompts]
+        answer = await text_completion(call.service, body, lambda chat: call.service.realtime_chat(chat, faults))
     except UpstreamError as error:
         return _upstream_failed(error)
-    return json_reply(200, _text_completion(call.service, body["model"], answers))
+    return json_reply(200, answer)
+
+
+def unusable_prompt(body: dict[str, Any]) -> Reply | None:
+    """The 400 that this body of ``POST /completions`` gets, or none."""
+    if not isinstance(body.get("model"), str):
+        return proxy_error(400, "The request names no model.", "bad_request", param="model")
+    prompts = _prompts(body)
+    if not isinstance(prompts, list) or not prompts or not all(isinstance(prompt, str) for prompt in prompts):
+        return proxy_error(400, "prompt must be text or an array of texts.", "bad_request", param="prompt")
+    return None
+
+
+async def text_completion(
+    service: Service, body: dict[str, Any], ask: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+) -> dict[str, Any]:
+    """Answer a usable body of ``POST /completions`` by asking one chat request for each prompt."""
+    answers = [await ask(_as_chat(body, prompt)) for prompt in _prompts(body)]
+    return _text_completion(service, body["model"], answers)
+
+
+def _prompts(body: dict[str, Any]) -> Any:
+    prompts = body.get("prompt")
+    return [prompts] if isinstance(prompts, str) else prompts
 
 
 def _as_chat(body: dict[str, Any], prompt: str) -> dict[str, Any]:

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     Sampler = Callable[[Random], float]
     DurationSpec = float | tuple[float, float] | Mapping[str, Any] | str
 
-__all__ = ["Clock", "parse_duration"]
+__all__ = ["Clock", "parse_duration", "window_seconds"]
 
 _KINDS = {"uniform": ("low", "high"), "lognormal": ("median", "sigma"), "exponential": ("mean",)}
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Clock:
@@ -77,6 +79,18 @@ def parse_duration(spec: DurationSpec) -> Sampler:
         fixed = _seconds("duration", spec)
         return lambda _rng: fixed
     return _from_mapping(dict(spec))
+
+
+def window_seconds(window: str) -> float:
+    """Service seconds of a completion window such as ``"24h"``, ``"1h"`` or ``"30m"``.
+
+    Raises:
+        ValueError: it is none.
+    """
+    number, unit = window[:-1], window[-1:]
+    if unit not in _UNITS or not number.isdecimal():
+        raise ValueError(f"a window is a number and one of {', '.join(_UNITS)}, such as 24h, not {window!r}")
+    return float(number) * _UNITS[unit]
 
 
 def _from_text(text: str) -> DurationSpec:

@@ -29,6 +29,10 @@ class CounterSnapshot:
         realtime: model calls taken at the realtime price, embeddings and plain completions included.
         flex: model calls taken on the flex tier.
         background: model calls taken on the ``background`` tier.
+        batch: lines of batches that were run: model calls taken at the batch price.
+        files: files uploaded and stored.
+        batches: batches created.
+        lines: lines of those batches.
         faults: faults that fired, by kind.
     """
 
@@ -40,6 +44,10 @@ class CounterSnapshot:
     realtime: int = 0
     flex: int = 0
     background: int = 0
+    batch: int = 0
+    files: int = 0
+    batches: int = 0
+    lines: int = 0
     faults: Mapping[str, int] = field(default_factory=dict)
 
     def __getitem__(self, route: str) -> int:
@@ -60,6 +68,9 @@ class Counters:
         self._tiers: Counter[str] = Counter()
         self._faults: Counter[str] = Counter()
         self._accepted = 0
+        self._files = 0
+        self._batches = 0
+        self._lines = 0
 
     def reset(self) -> None:
         """Start again from zero."""
@@ -77,7 +88,7 @@ class Counters:
             self._replies[route, status] += 1
 
     def called(self, tier: str) -> None:
-        """Count one model call taken at a tier: ``"realtime"``, ``"flex"`` or ``"background"``."""
+        """Count one model call taken at a tier: ``"realtime"``, ``"flex"``, ``"background"`` or ``"batch"``."""
         with self._lock:
             self._tiers[tier] += 1
 
@@ -85,6 +96,17 @@ class Counters:
         """Count one job that was stored and will be run."""
         with self._lock:
             self._accepted += 1
+
+    def file_stored(self) -> None:
+        """Count one file that was uploaded and stored."""
+        with self._lock:
+            self._files += 1
+
+    def batch_created(self, lines: int) -> None:
+        """Count one batch that was created, and its lines."""
+        with self._lock:
+            self._batches += 1
+            self._lines += lines
 
     def fired(self, kind: str) -> None:
         """Count one fault that fired."""
@@ -106,6 +128,10 @@ class Counters:
                 realtime=self._tiers["realtime"],
                 flex=self._tiers["flex"],
                 background=self._tiers["background"],
+                batch=self._tiers["batch"],
+                files=self._files,
+                batches=self._batches,
+                lines=self._lines,
                 faults=dict(self._faults),
             )
 
@@ -142,6 +168,26 @@ class Counters:
     def background(self) -> int:
         """Model calls taken on the ``background`` tier."""
         return self.snapshot().background
+
+    @property
+    def batch(self) -> int:
+        """Lines of batches that were run."""
+        return self.snapshot().batch
+
+    @property
+    def files(self) -> int:
+        """Files uploaded and stored."""
+        return self._files
+
+    @property
+    def batches(self) -> int:
+        """Batches created."""
+        return self._batches
+
+    @property
+    def lines(self) -> int:
+        """Lines of the batches created."""
+        return self._lines
 
     @property
     def faults(self) -> Mapping[str, int]:

@@ -16,9 +16,13 @@ from dw_agents.emulator.errors import Reply, json_reply, proxy_error
 from dw_agents.emulator.objects import error_type
 
 if TYPE_CHECKING:
-    from dw_agents.emulator.call import Call
+    from collections.abc import Sequence
 
-__all__ = ["create"]
+    from dw_agents.emulator.call import Call
+    from dw_agents.emulator.fault import Fault
+    from dw_agents.emulator.service import Service
+
+__all__ = ["create", "embed", "unusable"]
 
 
 async def create(call: Call) -> Reply:
@@ -26,27 +30,40 @@ async def create(call: Call) -> Reply:
     body = decode(call.body)
     if service_tier(body) == "background":
         check_background_tier(body, responses=False)
-    if not isinstance(body.get("model"), str):
-        return proxy_error(400, "The request names no model.", "bad_request", param="model")
-    if not _usable_input(body.get("input")):
-        message = "input must be text, an array of texts, or arrays of token numbers."
-        return proxy_error(400, message, "bad_request", param="input")
+    problem = unusable(body)
+    if problem is not None:
+        return problem
     call.caller(body["model"])
     service = call.service
     service.counters.called("realtime")
     await service.clock.sleep(service.realtime_latency())
     try:
-        answer = await service.answers.embed(_asked(body), call.job_faults())
+        return json_reply(200, await embed(service, body, call.job_faults()))
     except UpstreamError as error:
         return _failed(error.status, error.message)
     except NetworkError as error:
         return _failed(502, str(error))
     except CancelledUpstream:
         return _failed(499, "Request was cancelled")
+
+
+def unusable(body: dict[str, Any]) -> Reply | None:
+    """The 400 that this request gets, or none."""
+    if not isinstance(body.get("model"), str):
+        return proxy_error(400, "The request names no model.", "bad_request", param="model")
+    if not _usable_input(body.get("input")):
+        message = "input must be text, an array of texts, or arrays of token numbers."
+        return proxy_error(400, message, "bad_request", param="input")
+    return None
+
+
+async def embed(service: Service, body: dict[str, Any], faults: Sequence[Fault]) -> dict[str, Any]:
+    """Answer a usable request; raises as ``Answers.embed`` does."""
+    answer = await service.answers.embed(_asked(body), faults)
     if body.get("encoding_format") == "base64":
         for item in answer["data"]:
             item["embedding"] = _base64(item["embedding"])
-    return json_reply(200, answer)
+    return answer
 
 
 def _asked(body: dict[str, Any]) -> dict[str, Any]:

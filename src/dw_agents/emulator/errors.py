@@ -4,7 +4,7 @@ Owns: ``Reply``, ``Refused`` and the shape, text and headers of every error. Mus
 
 One family belongs to the inference paths: JSON ``{"error": {...}}``, with a few plain texts among them. The
 other belongs to stored objects (``GET``/``DELETE /responses/{id}``, files, batches): plain text, and for 409,
-429 and 503 a JSON body whose ``error`` is a string.
+429 and 503 a JSON body whose ``error`` is a string. OpenAI has one family: always JSON ``{"error": {...}}``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ __all__ = [
     "Family",
     "Refused",
     "Reply",
+    "as_openai",
     "balance_too_low",
+    "files_unauthenticated",
     "injected",
     "invalid_request",
     "json_reply",
@@ -40,7 +42,8 @@ __all__ = [
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 
-Family = Literal["inference", "objects"]
+Family = Literal["inference", "objects", "files"]
+"""``objects`` are stored responses; ``files`` are files and batches, which differ in a few texts."""
 
 
 @dataclass(slots=True)
@@ -126,6 +129,11 @@ def object_unauthenticated() -> Reply:
     return text_reply(401, "Authentication required")
 
 
+def files_unauthenticated() -> Reply:
+    """401 of files and batches."""
+    return text_reply(401, "Invalid API key")
+
+
 def object_not_found(resource: str, ident: str) -> Reply:
     """404 of a stored object: bad id, unknown, someone else's, or not visible yet."""
     return text_reply(404, f"{resource} with ID {ident} not found")
@@ -135,6 +143,20 @@ def too_many_requests(message: str, *, retry_after: float | None = 60) -> Reply:
     """429 of the object family. Its body always says 30 seconds, whatever the header says."""
     body = {"error": "too_many_requests", "message": message, "retry_after_seconds": 30}
     return _with_retry_after(json_reply(429, body), retry_after)
+
+
+def as_openai(reply: Reply) -> Reply:
+    """The same error as OpenAI words it: JSON whose ``error`` is an object with all four of its keys."""
+    if reply.status < HTTPStatus.BAD_REQUEST:
+        return reply
+    message, extra = reply.body.decode(), {}
+    if reply.content_type == JSON:
+        told = msgspec.json.decode(reply.body)
+        extra = told["error"] if isinstance(told.get("error"), dict) else {}
+        message = extra.get("message") or told.get("message") or message
+    kind = "server_error" if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
+    error = {"message": message or HTTPStatus(reply.status).phrase, "type": kind, "param": None, "code": None, **extra}
+    return Reply(reply.status, msgspec.json.encode({"error": error}), JSON, reply.headers)
 
 
 _PROXY_CODES: dict[int, tuple[str, str]] = {
@@ -166,8 +188,10 @@ def injected(
         flex: the request is a flex or background submission, which uses the short envelope.
     """
     text = message or f"{HTTPStatus(status).phrase} (injected by the emulator)"
-    if family == "objects":
-        reply = _injected_object(status, text)
+    if family == "files" and status == HTTPStatus.PAYMENT_REQUIRED and not message:
+        reply = balance_too_low()
+    elif family != "inference":
+        reply = _injected_object(family, status, text)
     elif status == HTTPStatus.PAYMENT_REQUIRED:
         reply = text_reply(402, message) if message else balance_too_low()
     elif flex:
@@ -177,15 +201,15 @@ def injected(
     return _with_retry_after(reply, retry_after)
 
 
-def _injected_object(status: int, text: str) -> Reply:
+def _injected_object(family: Family, status: int, text: str) -> Reply:
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return too_many_requests(text, retry_after=None)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         return json_reply(503, {"error": "service_unavailable", "message": text, "retry_after_seconds": 30})
     if status == HTTPStatus.CONFLICT:
-        return json_reply(409, {"message": text, "resource": "response"})
+        return json_reply(409, {"message": text, "resource": "response" if family == "objects" else "batch"})
     if status == HTTPStatus.UNAUTHORIZED:
-        return object_unauthenticated()
+        return object_unauthenticated() if family == "objects" else files_unauthenticated()
     return text_reply(status, text)
 
 

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
     from dw_agents.emulator.app import RecordedRequest
     from dw_agents.emulator.backends.base import Backend
+    from dw_agents.emulator.batchstore import Batch
     from dw_agents.emulator.fault import Fault
+    from dw_agents.emulator.filestore import StoredFile
     from dw_agents.emulator.jobs import Job
 
 __all__ = ["Emulator"]
@@ -104,9 +106,34 @@ class Emulator(Settings):
             raise KeyError(ident)
         return job
 
+    @property
+    def files(self) -> list[StoredFile]:
+        """Every file that was not deleted, oldest first; ``file.lines()`` decodes one."""
+        return self._running().files.all()
+
+    @property
+    def batches(self) -> list[Batch]:
+        """Every batch, oldest first, deleted ones included; to be read only."""
+        return self._running().batches.all()
+
+    def batch(self, ident: str) -> Batch:
+        """One batch by its id.
+
+        Raises:
+            KeyError: there is no such batch.
+        """
+        batch = self._running().batches.get(ident)
+        if batch is None:
+            raise KeyError(ident)
+        return batch
+
     def running(self) -> list[str]:
-        """Ids of the jobs that are queued or in progress: what would still be paid for."""
-        return self._running().jobs.running()
+        """Ids of the jobs and batches that are not finished: what would still be paid for."""
+        return [*self._running().jobs.running(), *self.running_batches()]
+
+    def running_batches(self) -> list[str]:
+        """Ids of the batches that are not finished."""
+        return [batch.id for batch in self._running().batches.unfinished()]
 
     def set_faults(self, *faults: Fault) -> None:
         """Replace the faults in force; may be called from any thread while the server runs."""
@@ -190,8 +217,8 @@ class Emulator(Settings):
             self._ready.set()
             await self._stop.wait()
             listening.close()
-            await service.scheduler.close()
             await self._hang_up(server)
+            await service.close()
         finally:
             await self._backend.close()
 

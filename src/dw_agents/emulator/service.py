@@ -14,7 +14,10 @@ import msgspec
 from dw_agents.emulator.accounts import Accounts
 from dw_agents.emulator.answers import Answers, CancelledUpstream, NetworkError, shows_details
 from dw_agents.emulator.backends.base import UpstreamError
+from dw_agents.emulator.batchrun import BatchRunner
+from dw_agents.emulator.batchstore import BatchStore
 from dw_agents.emulator.clock import Clock, parse_duration
+from dw_agents.emulator.filestore import FileStore
 from dw_agents.emulator.jobs import JobStore
 from dw_agents.emulator.objects import error_type, openai_object, output_items, response_usage, stored_object
 from dw_agents.emulator.reasoning import reasoning_refusal
@@ -63,6 +66,14 @@ class Service:
             model_concurrency=settings.model_concurrency,
             cold_models=frozenset(settings.cold_models),
         )
+        self.files = FileStore()
+        self.batches = BatchStore(self.clock.now)
+        self.runner = BatchRunner(self, self._rng)
+
+    @property
+    def openai(self) -> bool:
+        """Whether files, batches and errors are OpenAI's."""
+        return self.settings.profile == "openai"
 
     @property
     def like_openai(self) -> bool:
@@ -93,6 +104,12 @@ class Service:
         self.counters.stored()
         self.counters.called("realtime")
         self.scheduler.run_now(job, self.realtime_latency())
+
+    async def close(self) -> None:
+        """Stop everything that runs, and give the space of the files back."""
+        await self.scheduler.close()
+        await self.runner.close()
+        self.files.close()
 
     async def wait(self, job: Job) -> bool:
         """Hold a blocking call until its job ends; false when the time-out of such calls passed first."""
@@ -127,7 +144,7 @@ class Service:
     async def perform(self, job: Job) -> None:
         """Run one job to its last state."""
         try:
-            chat = self._runnable(job)
+            chat = self.runnable(job.endpoint, job.body, job.owner)
             job.answer = await self.answers.chat(chat, job.faults, retry=job.tier != "priority")
         except BadBodyError as error:
             self._fail(job, 400, str(error))
@@ -143,17 +160,35 @@ class Service:
         else:
             self._complete(job, job.answer)
 
-    def _runnable(self, job: Job) -> dict[str, Any]:
-        """The chat request of a job, after the checks that the service makes only now."""
-        chat = to_chat(job.body) if job.endpoint == "/responses" else job.body
+    def runnable(self, endpoint: str, body: dict[str, Any], owner: str) -> dict[str, Any]:
+        """The chat request of a stored body, after the checks that the service makes only when it runs it.
+
+        Args:
+            endpoint: ``"/responses"`` or ``"/chat/completions"``.
+            body: the request as stored.
+            owner: who pays.
+
+        Raises:
+            BadBodyError: it does not parse.
+            UpstreamError: it is refused.
+        """
+        chat = to_chat(body) if endpoint == "/responses" else body
         refusal = reasoning_refusal(chat)
         if refusal is not None:
             raise UpstreamError(refusal.status, msgspec.json.decode(refusal.body)["error"]["message"])
-        if not self.accounts.solvent(job.owner):
-            raise UpstreamError(402, "Account balance too low. Please add credits to continue.")
-        if not self.knows_model(job.model):
-            raise UpstreamError(404, f"No model `{job.model}` exists.")
+        self.check_payer(owner, body.get("model"))
         return chat
+
+    def check_payer(self, owner: str, model: Any) -> None:
+        """Check what may have changed since a request was stored.
+
+        Raises:
+            UpstreamError: 402 without credits, 404 without the model.
+        """
+        if not self.accounts.solvent(owner):
+            raise UpstreamError(402, "Account balance too low. Please add credits to continue.")
+        if not isinstance(model, str) or not self.knows_model(model):
+            raise UpstreamError(404, f"No model `{model}` exists.")
 
     def _fail(self, job: Job, status: int | None, message: str) -> None:
         error: dict[str, Any] = {"type": error_type(status), "message": message}

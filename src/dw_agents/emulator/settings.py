@@ -9,7 +9,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from dw_agents.emulator.accounts import Accounts
-from dw_agents.emulator.clock import Clock, parse_duration
+from dw_agents.emulator.clock import Clock, parse_duration, window_seconds
 from dw_agents.emulator.faults import Faults
 
 if TYPE_CHECKING:
@@ -56,7 +56,21 @@ class Settings:
         cancel_route: ``"delete"``: as Doubleword, ``DELETE`` stops a job and there is no ``/cancel``.
             ``"post"``: as OpenAI, ``POST .../cancel`` stops it, responses show every field and may be
             ``incomplete``, and ``DELETE`` only forgets a finished response (a running one is refused with
-            400).
+            400). ``None``: as ``profile`` says.
+        profile: whose files and batches: ``"doubleword"``, or ``"openai"``: results only at the end, one
+            endpoint and one model per file, ``24h`` only, and every error as JSON.
+        batch_latency: from the start of a batch until it may finish. Without ``line_latency`` all of its results
+            come then, at once.
+        line_latency: from the start of a batch until the answer of one of its lines, drawn for each: the results
+            trickle in. ``None``: they come together.
+        batch_validation: how long a new batch is ``validating``.
+        batch_concurrency: most lines of one batch at the backend at once.
+        completion_windows: the windows that ``POST /batches`` takes; the OpenAI profile takes only ``24h``.
+        max_file_size: largest upload in bytes; more is answered with 413.
+        max_requests_per_file: most lines of an upload; 0 means no limit.
+        batch_capacity: most unfinished batch lines of one model; more is answered with 429. ``None``: no limit.
+        enqueued_token_limit: in the OpenAI profile: most tokens (estimated at four bytes each) of one model in
+            unfinished batches; a batch above it fails. ``None``: no limit.
         blocking_timeout: how long a blocking flex call is held before 504; the job lives on.
         blocking_step: a blocking flex call looks for its answer every so often (the service: 0.5); 0 looks at
             once.
@@ -66,7 +80,7 @@ class Settings:
         model_concurrency: most jobs of one model in progress (the service: 10); ``None``: no limit.
         cold_models: models scaled to zero, whose jobs trickle through at about one a minute.
         upstream_retries: how often a daemon retries a failure of the backend that may pass.
-        body_limit: largest body in bytes; more is answered with 413.
+        body_limit: largest body in bytes, of a request (413) and of a line in a file (400).
         record: how many of the last requests ``requests`` keeps, bodies included.
 
     Raises:
@@ -86,7 +100,17 @@ class Settings:
     realtime_latency: DurationSpec = 0.0
     faults: Faults = field(default_factory=Faults)
     models: Sequence[str] | None = None
-    cancel_route: Literal["delete", "post"] = "delete"
+    cancel_route: Literal["delete", "post"] | None = None
+    profile: Literal["doubleword", "openai"] = "doubleword"
+    batch_latency: DurationSpec = 0.0
+    line_latency: DurationSpec | None = None
+    batch_validation: DurationSpec = 0.0
+    batch_concurrency: int = 32
+    completion_windows: Sequence[str] = ("24h", "1h")
+    max_file_size: int = 200 * 1024 * 1024
+    max_requests_per_file: int = 50_000
+    batch_capacity: int | None = None
+    enqueued_token_limit: int | None = None
     blocking_timeout: float = 3600.0
     blocking_step: float = 0.0
     keepalive_every: float = 15.0
@@ -103,11 +127,25 @@ class Settings:
             raise ValueError('backend: give make_backend("upstream", base_url=...), which knows where it answers')
         Clock(self.speed)
         Accounts(self.api_keys)
-        for name in ("pickup", "latency", "realtime_latency"):
+        for name in ("pickup", "latency", "realtime_latency", "batch_latency", "line_latency", "batch_validation"):
+            spec = getattr(self, name)
+            if spec is None and name == "line_latency":
+                continue
             try:
-                parse_duration(getattr(self, name))
+                parse_duration(spec)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
+        if self.profile not in ("doubleword", "openai"):
+            raise ValueError(f'profile is "doubleword" or "openai", not {self.profile!r}')
+        if self.cancel_route is None:
+            self.cancel_route = "post" if self.profile == "openai" else "delete"
         if self.cancel_route not in ("delete", "post"):
             raise ValueError(f'cancel_route is "delete" or "post", not {self.cancel_route!r}')
+        for window in self.completion_windows:
+            try:
+                window_seconds(window)
+            except ValueError as error:
+                raise ValueError(f"completion_windows: {error}") from None
+        if self.batch_concurrency < 1:
+            raise ValueError(f"batch_concurrency is at least 1, not {self.batch_concurrency!r}")
         self.faults.seed_if_unset(self.seed)

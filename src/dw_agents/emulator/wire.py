@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from dw_agents.emulator.call import Download, EventStream
 from dw_agents.emulator.errors import Reply
 
 if TYPE_CHECKING:
-    from dw_agents.emulator.call import EventStream
+    from collections.abc import Iterator
 
 __all__ = ["reset", "send", "send_half"]
 
@@ -25,10 +26,19 @@ _RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 _TIME_TO_READ = 0.02
 
 
-async def send(request: web.BaseRequest, reply: Reply | EventStream) -> web.StreamResponse:
-    """Write a reply, whole or as its events come."""
+async def send(request: web.BaseRequest, reply: Reply | EventStream | Download) -> web.StreamResponse:
+    """Write a reply: whole, as its events come, or as its lines are read."""
     if isinstance(reply, Reply):
         return web.Response(status=reply.status, body=reply.body, headers=_headers(reply))
+    if isinstance(reply, Download):
+        response = web.StreamResponse(headers=reply.headers)
+        await response.prepare(request)
+        for chunk in reply.chunks:
+            await response.write(chunk)
+            # A write into an empty socket buffer does not wait, and other requests are waiting.
+            await asyncio.sleep(0)
+        await response.write_eof()
+        return response
     response = web.StreamResponse(headers=_EVENT_STREAM)
     await response.prepare(request)
     async with contextlib.aclosing(reply.events) as events:
@@ -38,13 +48,18 @@ async def send(request: web.BaseRequest, reply: Reply | EventStream) -> web.Stre
     return response
 
 
-async def send_half(request: web.BaseRequest, reply: Reply | EventStream) -> web.StreamResponse:
-    """Write the head and a part of the body, then reset the connection."""
+async def send_half(request: web.BaseRequest, reply: Reply | EventStream | Download) -> web.StreamResponse:
+    """Write the head and a part of the body (of lines: up to the middle of one), then reset the connection."""
     if isinstance(reply, Reply):
         response = web.StreamResponse(status=reply.status, headers=_headers(reply))
         response.content_length = len(reply.body)
         await response.prepare(request)
         await response.write(reply.body[: len(reply.body) // 2])
+    elif isinstance(reply, Download):
+        response = web.StreamResponse(headers=reply.headers)
+        await response.prepare(request)
+        for piece in _first_half(reply):
+            await response.write(piece)
     else:
         response = web.StreamResponse(headers=_EVENT_STREAM)
         await response.prepare(request)
@@ -56,6 +71,20 @@ async def send_half(request: web.BaseRequest, reply: Reply | EventStream) -> web
     await asyncio.sleep(_TIME_TO_READ)
     reset(request)
     return response
+
+
+def _first_half(reply: Download) -> Iterator[bytes]:
+    """About half of the bytes, the last of them in the middle of a line."""
+    left = max(1, reply.size // 2)
+    for chunk in reply.chunks:
+        if len(chunk) < left:
+            left -= len(chunk)
+            yield chunk
+            continue
+        piece = chunk[:left]
+        # Without its last two bytes a line is broken for certain, its line feed gone as well.
+        yield piece[:-2] if piece.endswith(b"\n") else piece
+        return
 
 
 def reset(request: web.BaseRequest) -> web.StreamResponse:
