@@ -101,9 +101,13 @@ def test_any_strategy_of_tenacity_may_be_given() -> None:
     assert retries.delay(5, 11.0, ERROR) is None
 
 
+class AsTheErrorSays(tenacity.wait.wait_base):
+    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
+        return 7.0 if retry_state.outcome is not None and retry_state.outcome.exception() is ERROR else 0.0
+
+
 def test_a_strategy_sees_the_error() -> None:
-    retries = Retries(wait=tenacity.wait_exception(lambda error: 7.0 if error is ERROR else 0.0))
-    assert retries.delay(1, 0.0, ERROR) == 7.0
+    assert Retries(wait=AsTheErrorSays()).delay(1, 0.0, ERROR) == 7.0
 
 
 def test_a_steps_own_max_retries_takes_the_place_of_the_engines() -> None:

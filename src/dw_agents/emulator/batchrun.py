@@ -7,14 +7,14 @@ lines one after the other, in the order in which their latencies end.
 from __future__ import annotations
 
 import asyncio
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from dw_agents.emulator.answers import CancelledUpstream
 from dw_agents.emulator.batchstore import CANCELLED, COMPLETED, FAILED, PENDING, RUNNING
 from dw_agents.emulator.clock import parse_duration
+from dw_agents.emulator.fault import EARLY_ENDS
 from dw_agents.emulator.linecalls import answer
 from dw_agents.emulator.lines import parse
 from dw_agents.emulator.openai_profile import problems_of
@@ -29,7 +29,7 @@ from dw_agents.emulator.results import (
 from dw_agents.emulator.spool import Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Coroutine, Iterator, Sequence
     from random import Random
 
     from dw_agents.emulator.batchstore import Batch
@@ -43,7 +43,6 @@ CREATION = "POST /batches"
 """The route under which faults look for batches and their lines."""
 
 _AT_A_STRETCH = 0.004
-_ENDS = {"batch_cancelled": "cancelled", "batch_expired": "expired", "batch_failed": "failed"}
 
 
 class BatchRunner:
@@ -64,6 +63,7 @@ class BatchRunner:
         self._line_latency = None if settings.line_latency is None else parse_duration(settings.line_latency)
         self._tasks: set[asyncio.Task[None]] = set()
         self._rested = 0.0
+        self._resting = False
 
     def start(self, batch: Batch) -> None:
         """Begin with a new batch."""
@@ -82,7 +82,7 @@ class BatchRunner:
         batch.errors.spool.close()
         batch.errors.spool, batch.error_order = rest, order
         batch.reopen(numbers)
-        self._spawn(batch, self._run(batch, numbers))
+        self._spawn(batch, self._run(batch, numbers, early=None))
 
     def cancel(self, batch: Batch) -> None:
         """Stop a batch; lines that are done stay done."""
@@ -120,10 +120,17 @@ class BatchRunner:
                 self._finish(batch, "failed")
                 return
         batch.populate(len(source.spool), self._clock.now())
-        await self._run(batch, range(batch.total))
+        early = next((fault for fault in batch.faults if fault.kind in EARLY_ENDS), None)
+        await self._run(batch, range(batch.total), early=early)
 
-    async def _run(self, batch: Batch, numbers: Sequence[int]) -> None:
-        """Run some lines of a batch, and end it when they were the last."""
+    async def _run(self, batch: Batch, numbers: Sequence[int], *, early: Fault | None) -> None:
+        """Run some lines of a batch, and end it when they were the last.
+
+        Args:
+            batch: the batch.
+            numbers: which lines.
+            early: the fault that ends the batch before its time.
+        """
         started = self._clock.now()
         whole = started + self._batch_latency(self._rng)
         if self._line_latency is None:
@@ -131,37 +138,66 @@ class BatchRunner:
         else:
             draw = self._line_latency
             work = sorted((started + draw(self._rng), number) for number in numbers)
-        early = next((fault for fault in batch.faults if fault.kind in _ENDS), None)
         if early is not None:
             work = work[: int(early.share * len(work))]
         elif self._service.openai:
             work = [(due, number) for due, number in work if due <= batch.expires]
-        cut = len(work) < len(numbers)
-        queue = iter(work)
-        workers = min(self._service.settings.batch_concurrency, len(work))
-        async with asyncio.TaskGroup() as group:
-            for _ in range(workers):
-                group.create_task(self._work(batch, queue))
+        await self._work_off(batch, iter(work))
         if early is not None:
             self._end_early(batch, early)
-            return
-        if cut:
+        elif self._service.openai and not batch.settled:
             await self._clock.sleep(batch.expires - self._clock.now())
             self._expire(batch)
-            return
-        await self._clock.sleep(whole - self._clock.now())
-        if batch.settled and batch.unfinished:
-            self._finish(batch, "completed")
+        else:
+            await self._clock.sleep(whole - self._clock.now())
+            if batch.settled and batch.unfinished:
+                self._finish(batch, "completed")
 
-    async def _work(self, batch: Batch, queue: Iterator[tuple[float, int]]) -> None:
+    async def _work_off(self, batch: Batch, queue: Iterator[tuple[float, int]]) -> None:
+        """Run the lines of a queue, one after the other as long as the backend never makes them wait.
+
+        Args:
+            batch: the batch.
+            queue: when each line is due, and its number; soonest first.
+        """
         clock, loop = self._clock, asyncio.get_running_loop()
-        for due, number in queue:
-            await clock.sleep(due - clock.now())
-            if loop.time() - self._rested > _AT_A_STRETCH:
-                # A backend that never waits would keep every poll waiting until the last line.
-                await asyncio.sleep(0)
-                self._rested = loop.time()
-            await self._line(batch, number)
+        idle = self._service.settings.batch_concurrency
+
+        async def work() -> None:
+            for due, number in queue:
+                await clock.sleep(due - clock.now())
+                await self._rest()
+                if self._service.openai and clock.now() > batch.expires:
+                    return
+                # The next line needs a worker of its own only when this one has to wait.
+                helper = loop.call_soon(add_worker)
+                try:
+                    await self._line(batch, number)
+                finally:
+                    helper.cancel()
+
+        def add_worker() -> None:
+            nonlocal idle
+            if idle:
+                idle -= 1
+                group.create_task(work())
+
+        async with asyncio.TaskGroup() as group:
+            add_worker()
+
+    async def _rest(self) -> None:
+        """Let polls in after every few milliseconds of work, however many batches are at it."""
+        loop = asyncio.get_running_loop()
+        while loop.time() - self._rested > _AT_A_STRETCH:
+            if not self._resting:
+                self._resting = True
+                # Whoever runs next in the coming round of the loop has the whole stretch for itself.
+                loop.call_soon(self._rest_over, loop)
+            await asyncio.sleep(0)
+
+    def _rest_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._resting = False
+        self._rested = loop.time()
 
     async def _line(self, batch: Batch, number: int) -> None:
         """Run one line and write what came of it."""
@@ -179,7 +215,10 @@ class BatchRunner:
         except CancelledUpstream:
             batch.settle(number, CANCELLED)
         except Exception as error:  # noqa: BLE001 - a backend of the user's own may raise anything
-            self._fail(batch, number, lambda ident: self._error_line(ident, request, Failure.of(error)))
+            failure = Failure.of(error)
+            self._fail(
+                batch, number, error_line(_ident(batch, number), request.custom_id, failure, openai=service.openai)
+            )
         else:
             self._complete(batch, number, request, body, faults)
         batch.busy += self._clock.now() - started
@@ -204,22 +243,17 @@ class BatchRunner:
                 body = {"error": {"message": fault.message or "refused (injected by the emulator)", "code": status}}
         if faults:
             spoil_answer(body, faults)
-        ident = f"batch_req_{batch.line_id(number)}"
+        ident = _ident(batch, number)
         request_id = f"req_{ident[10:]}" if self._service.openai else None
-        line = output_line(
-            ident, request.custom_id, msgspec.json.encode(body), status=status, request_id=request_id
-        )
+        line = output_line(ident, request.custom_id, msgspec.json.encode(body), status=status, request_id=request_id)
         for written in spoil_line(line, request.custom_id, faults) if faults else (line,):
             batch.rows[number] = len(batch.output.spool)
             batch.output.spool.append(written)
         batch.settle(number, COMPLETED)
 
-    def _error_line(self, ident: str, request: Request, failure: Failure) -> bytes:
-        return error_line(ident, request.custom_id, failure, openai=self._service.openai)
-
-    def _fail(self, batch: Batch, number: int, write: Callable[[str], bytes]) -> None:
+    def _fail(self, batch: Batch, number: int, line: bytes) -> None:
         batch.rows[number] = len(batch.errors.spool)
-        batch.errors.spool.append(write(f"batch_req_{batch.line_id(number)}"))
+        batch.errors.spool.append(line)
         batch.error_order.append(number)
         batch.settle(number, FAILED)
 
@@ -245,13 +279,13 @@ class BatchRunner:
         if source is None or not batch.unfinished:
             return
         openai = self._service.openai
-        for number in islice(range(batch.total), batch.total):
+        for number in range(batch.total):
             if batch.lines[number] in (PENDING, RUNNING):
                 custom_id = parse(source.spool.line(number)).custom_id
-                self._fail(batch, number, lambda ident, name=custom_id: expired_line(ident, name, openai=openai))
+                self._fail(batch, number, expired_line(_ident(batch, number), custom_id, openai=openai))
         self._finish(batch, "expired" if openai else "completed")
 
-    def _finish(self, batch: Batch, state: str) -> None:
+    def _finish(self, batch: Batch, state: Literal["cancelled", "completed", "expired", "failed"]) -> None:
         """Give a batch its last state and, in the OpenAI profile, show its files."""
         now = self._clock.now()
         openai = self._service.openai
@@ -264,7 +298,11 @@ class BatchRunner:
             for file in (batch.output, batch.errors):
                 if len(file.spool):
                     self._service.files.add(file)
-        batch.state = state  # type: ignore[assignment]
+        batch.state = state
+
+
+def _ident(batch: Batch, number: int) -> str:
+    return f"batch_req_{batch.line_id(number)}"
 
 
 def _count_tokens(sums: dict[str, int], usage: dict[str, Any]) -> None:

@@ -52,6 +52,8 @@ class Batch:
         stamps: the other times by their names in the API, such as ``in_progress_at``.
         problems: what stands under ``errors.data`` of a batch that failed as a whole.
         faults: the faults that strike it.
+        models: lines by model.
+        enqueued: in the OpenAI profile: tokens that count against the limit, once its lines have been checked.
         total: number of its lines, zero until they have been read.
         completed: lines with an answer.
         failed: lines without one.
@@ -95,6 +97,7 @@ class Batch:
         self.stamps: dict[str, float] = {}
         self.problems: list[dict[str, Any]] = []
         self.faults = tuple(faults)
+        self.enqueued = 0
         self.total = self.completed = self.failed = self.cancelled = 0
         self.lines = bytearray()
         self.rows = array("l")
@@ -113,9 +116,21 @@ class Batch:
         return self.state in _UNFINISHED and not self.deleted
 
     @property
+    def hides_output(self) -> bool:
+        """Whether a fault says that it has no output file."""
+        return any(fault.kind == "no_output_file" for fault in self.faults)
+
+    @property
     def settled(self) -> bool:
         """Whether every line has its last state."""
         return self.completed + self.failed + self.cancelled == self.total
+
+    def waiting(self, model: str) -> int:
+        """About how many lines of a model are still to be run: all of one that has not begun."""
+        lines = self.models.get(model, 0)
+        if not self.total:
+            return lines
+        return lines * (self.total - self.completed - self.failed - self.cancelled) // self.total
 
     def line_id(self, number: int) -> str:
         """The UUID of a line, without ``batch_req_``."""
@@ -224,7 +239,9 @@ class BatchStore:
 
     def _shows(self, batch: Batch, owner: str, visible_after: float) -> bool:
         return (
-            batch.owner == owner and not batch.deleted and (not visible_after or self._now() >= batch.created + visible_after)
+            batch.owner == owner
+            and not batch.deleted
+            and (not visible_after or self._now() >= batch.created + visible_after)
         )
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "ARRIVAL_KINDS",
     "BATCH_KINDS",
     "DOWNLOAD_KINDS",
+    "EARLY_ENDS",
     "JOB_KINDS",
     "LINE_KINDS",
     "REPLY_KINDS",
@@ -54,7 +55,10 @@ LINE_KINDS = frozenset(
 )
 """Kinds that strike one line of a batch."""
 
-BATCH_KINDS = frozenset({"batch_cancelled", "batch_expired", "batch_failed", "no_output_file"})
+EARLY_ENDS = frozenset({"batch_cancelled", "batch_expired", "batch_failed"})
+"""Kinds that end a batch before its time."""
+
+BATCH_KINDS = EARLY_ENDS | {"no_output_file"}
 """Kinds that strike a whole batch."""
 
 DOWNLOAD_KINDS = frozenset({"paged_download"})

@@ -57,9 +57,7 @@ async def answer(service: Service, request: Request, owner: str, faults: Sequenc
     if endpoint == "/completions":
         _refuse(unusable_prompt(body))
         service.check_payer(owner, body["model"])
-        return await text_completion(
-            service, body, lambda chat: service.answers.chat(chat, faults, retry=True)
-        )
+        return await text_completion(service, body, lambda chat: service.answers.chat(chat, faults, retry=True))
     raise UpstreamError(404, f"Nothing is served at {request.url}")
 
 

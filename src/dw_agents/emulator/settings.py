@@ -127,6 +127,18 @@ class Settings:
             raise ValueError('backend: give make_backend("upstream", base_url=...), which knows where it answers')
         Clock(self.speed)
         Accounts(self.api_keys)
+        self._check_durations()
+        if self.profile not in ("doubleword", "openai"):
+            raise ValueError(f'profile is "doubleword" or "openai", not {self.profile!r}')
+        if self.cancel_route is None:
+            self.cancel_route = "post" if self.profile == "openai" else "delete"
+        if self.cancel_route not in ("delete", "post"):
+            raise ValueError(f'cancel_route is "delete" or "post", not {self.cancel_route!r}')
+        if self.batch_concurrency < 1:
+            raise ValueError(f"batch_concurrency is at least 1, not {self.batch_concurrency!r}")
+        self.faults.seed_if_unset(self.seed)
+
+    def _check_durations(self) -> None:
         for name in ("pickup", "latency", "realtime_latency", "batch_latency", "line_latency", "batch_validation"):
             spec = getattr(self, name)
             if spec is None and name == "line_latency":
@@ -135,17 +147,8 @@ class Settings:
                 parse_duration(spec)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
-        if self.profile not in ("doubleword", "openai"):
-            raise ValueError(f'profile is "doubleword" or "openai", not {self.profile!r}')
-        if self.cancel_route is None:
-            self.cancel_route = "post" if self.profile == "openai" else "delete"
-        if self.cancel_route not in ("delete", "post"):
-            raise ValueError(f'cancel_route is "delete" or "post", not {self.cancel_route!r}')
         for window in self.completion_windows:
             try:
                 window_seconds(window)
             except ValueError as error:
                 raise ValueError(f"completion_windows: {error}") from None
-        if self.batch_concurrency < 1:
-            raise ValueError(f"batch_concurrency is at least 1, not {self.batch_concurrency!r}")
-        self.faults.seed_if_unset(self.seed)

@@ -75,7 +75,7 @@ class Spool:
 
     def _spill(self) -> None:
         if self._file is None:
-            self._file = tempfile.TemporaryFile()
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the spool
         self._file.seek(self._spilled)
         self._file.write(self._tail)
         self._spilled += len(self._tail)
