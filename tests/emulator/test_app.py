@@ -24,7 +24,7 @@ async def test_the_same_routes_are_served_under_both_roots() -> None:
         assert api.emulator.counters[GET] == 2
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/responses/", "/responses/a/b/c", "/files"])
+@pytest.mark.parametrize("path", ["/nothing", "/responses/", "/responses/a/b/c", "/assistants"])
 async def test_what_nobody_serves_is_404_as_the_proxy_says_it(path: str) -> None:
     async with serving() as api:
         answer = await api("GET", path)

@@ -73,14 +73,21 @@ def _parser() -> argparse.ArgumentParser:
         help="submission until a job may be claimed, in the same forms",
     )
     add("--realtime-latency", type=_duration, default="0", help="time of a realtime call, in the same forms")
+    add("--batch-latency", type=_duration, default="0", help="start of a batch to its end, in the same forms")
+    add("--line-latency", type=_duration, help="start of a batch to one line's answer (default: all at its end)")
     add("--visible-after", type=float, default=0.0, help="how long a new response answers 404 (default: 0)")
     add("--claim-interval", type=float, help="gap between two looks at the queue (default: claim at once)")
     add("--model-concurrency", type=int, help="most jobs of one model in progress (default: no limit)")
     add(
+        "--profile",
+        choices=("doubleword", "openai"),
+        default="doubleword",
+        help="whose files and batches (default: doubleword)",
+    )
+    add(
         "--cancel-route",
         choices=("delete", "post"),
-        default="delete",
-        help="cancel as Doubleword or as OpenAI",
+        help="cancel as Doubleword or as OpenAI (default: by profile)",
     )
     add(
         "--fault",
@@ -116,7 +123,10 @@ def _emulator(options: argparse.Namespace) -> Emulator:
         visible_after=options.visible_after,
         claim_interval=options.claim_interval,
         model_concurrency=options.model_concurrency,
+        profile=options.profile,
         cancel_route=options.cancel_route,
+        batch_latency=options.batch_latency,
+        line_latency=options.line_latency,
         faults=Faults(*(Fault.parse(text) for text in options.fault)),
         seed=options.seed,
     )
@@ -159,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         counts = emulator.counters.snapshot()
     sys.stdout.write(
         f"Stopped after {counts.requests} requests; model calls: {counts.flex} flex, "
-        f"{counts.background} background, {counts.realtime} realtime.\n"
+        f"{counts.batch} batch, {counts.background} background, {counts.realtime} realtime.\n"
     )
     return 0
 

@@ -173,7 +173,6 @@ def _in_place_of(call: Call, route: Route | None, fault: Fault) -> Reply:
     if fault.kind == "garbage":
         return Reply(200, fault.message.encode() or _GARBAGE, "text/html; charset=utf-8")
     if fault.kind == "redirect":
-        status = fault.status if 300 <= fault.status < 400 else 302
         return Reply(fault.status, b"", "", {"Location": fault.location})
     try:
         body = decode(call.body)

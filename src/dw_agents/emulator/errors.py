@@ -149,7 +149,8 @@ def as_openai(reply: Reply) -> Reply:
     """The same error as OpenAI words it: JSON whose ``error`` is an object with all four of its keys."""
     if reply.status < HTTPStatus.BAD_REQUEST:
         return reply
-    message, extra = reply.body.decode(), {}
+    message = reply.body.decode()
+    extra: dict[str, Any] = {}
     if reply.content_type == JSON:
         told = msgspec.json.decode(reply.body)
         extra = told["error"] if isinstance(told.get("error"), dict) else {}

@@ -65,6 +65,8 @@ class Shipment:
         self._collection = Collection(shared, self._leave, self._line_failed)
         self._abandoned = asyncio.Event()
         self._waiting = len(steps)
+        self._unwanted = False
+        """Whether a caller left whose line may still be running."""
 
     async def run(self) -> None:
         """Take the batch through to the end of each of its steps."""
@@ -80,6 +82,7 @@ class Shipment:
 
     def left(self, ticket: Ticket) -> None:
         """Count a caller who went away; when it was the last, the batch is stopped."""
+        self._unwanted = True
         self._steps.pop(ticket, None)
         self._collection.drop(ticket)
         self._leave(1)
@@ -137,7 +140,8 @@ class Shipment:
         since = self._shared.clock()
         while batch.status not in batches.ENDED:
             if not await self._sleep(min(30.0, max(0.1, (self._shared.clock() - since) * 0.05))):
-                await self._cancel(batch)
+                if self._unwanted:
+                    await self._cancel(batch)
                 return
             self._shared.tally.request("poll")
             self._collection.polled()

@@ -32,7 +32,7 @@ TOKEN_FIELD: Final = "dw_agents"  # noqa: S105 - a name, and no secret
 
 _CHUNK: Final = 256 * 1024
 _BOUNDARY: Final = b"dw-agents-7c1f0b0e9a"
-_LINE_NUMBER: Final = re.compile(r"^Line (\d+):|on line (\d+)")
+_LINE_NUMBER: Final = re.compile(r"\bLine (\d+):|\bon line (\d+)")
 
 
 class _Counts(msgspec.Struct, gc=False):
