@@ -48,13 +48,11 @@ class Answer:
         ticket: the step's ticket.
         truncated: whether the answer was cut at the token limit. On flex the service does not say so; an
             output as long as ``max_output_tokens`` counts as cut.
-        usage: the ``usage`` object, None where the service sent none.
     """
 
     raw: bytes = field(repr=False)
     ticket: Ticket
     truncated: bool = False
-    usage: dict[str, Any] | None = None
 
     @cached_property
     def body(self) -> dict[str, Any]:
@@ -63,6 +61,12 @@ class Answer:
 
         decoded: dict[str, Any] = msgspec.json.decode(self.raw)
         return decoded
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        """The ``usage`` object of the answer, None where the service sent none."""
+        usage = self.body.get("usage")
+        return usage if isinstance(usage, dict) else None
 
 
 class Ticket:

@@ -130,7 +130,7 @@ async def test_each_model_window_and_endpoint_has_its_own_batch() -> None:
         )
         assert len(answers(ends)) == 5
         assert emulator.counters.batches == 5
-        assert {batch.completion_window for batch in emulator.batches} == {"24h", "1h"}
+        assert {batch.window for batch in emulator.batches} == {"24h", "1h"}
         tiers = {tier for _, tier in engine.receipt().lines}
         assert tiers == {"batch", "batch 1h"}
 

@@ -123,6 +123,8 @@ class Api:
         use = self.key if key == "" else key
         headers = {"Authorization": f"Bearer {use}"} if use is not None else {}
         data = body if isinstance(body, bytes) or body is None else msgspec.json.encode(body)
+        if data is not body:
+            headers["Content-Type"] = "application/json"
         url = (root or self.emulator.base_url) + path
         async with self.session.request(method, url, data=data, headers=headers, allow_redirects=False) as reply:
             return Answer(reply.status, reply.headers.copy(), await reply.read())

@@ -54,3 +54,13 @@ def test_an_owner_is_solvent_while_one_of_its_keys_has_credits() -> None:
 
     assert accounts.solvent("org")
     assert not poor.solvent("a")
+
+
+def test_the_unverified_cap_on_batches_grows_and_rolls_with_the_window() -> None:
+    account, day, hour = Account("sk-1", unverified_limit=2), 86_400.0, 3600.0
+
+    assert [account.take_batch(lines, day, now) for lines, now in ((40, 0), (9, 1), (8, 2))] == [True, False, True]
+    assert not account.take_batch(1, hour, 3)
+    assert account.take_batch(2, hour, 2 + hour)
+    assert account.take_batch(46, day, 1 + day)
+    assert Account("sk-2").take_batch(10**6, hour, 0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dw_agents.emulator.clock import Clock, parse_duration
+from dw_agents.emulator.clock import Clock, parse_duration, window_seconds
 
 
 class Ticks:
@@ -98,3 +98,16 @@ def test_the_same_seed_draws_the_same_durations() -> None:
 def test_a_duration_that_cannot_be_read_is_refused(spec: Any) -> None:
     with pytest.raises(ValueError):
         parse_duration(spec)
+
+
+@pytest.mark.parametrize(
+    ("window", "seconds"), [("24h", 86_400), ("1h", 3600), ("30m", 1800), ("5s", 5), ("2d", 172_800)]
+)
+def test_a_window_is_a_number_and_a_unit(window: str, seconds: float) -> None:
+    assert window_seconds(window) == seconds
+
+
+@pytest.mark.parametrize("window", ["", "h", "24", "1.5h", "-1h", "1w"])
+def test_a_window_that_cannot_be_read_is_refused(window: str) -> None:
+    with pytest.raises(ValueError, match="24h"):
+        window_seconds(window)

@@ -36,8 +36,22 @@ def test_model_calls_are_counted_by_tier() -> None:
     assert counters.faults == {"stall": 1}
 
 
+def test_files_batches_and_lines_are_counted_apart_from_the_lines_that_ran() -> None:
+    counters = Counters()
+    counters.file_stored()
+    counters.batch_created(7)
+    counters.batch_created(3)
+    counters.called("batch")
+    counts = counters.snapshot()
+
+    assert (counters.files, counters.batches, counters.lines, counters.batch) == (1, 2, 10, 1)
+    assert (counts.files, counts.batches, counts.lines, counts.batch) == (1, 2, 10, 1)
+
+
 def test_reset_starts_from_zero() -> None:
     counters = Counters()
+    counters.file_stored()
+    counters.batch_created(7)
     counters.arrived("GET /models")
     counters.called("flex")
     counters.stored()

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from dw_agents.emulator.fault import ARRIVAL_KINDS, JOB_KINDS, REPLY_KINDS, Fault
+from dw_agents.emulator.fault import (
+    ARRIVAL_KINDS,
+    BATCH_KINDS,
+    DOWNLOAD_KINDS,
+    EARLY_ENDS,
+    JOB_KINDS,
+    LINE_KINDS,
+    REPLY_KINDS,
+    Fault,
+)
 from dw_agents.emulator.faults import Faults
 
 POST = "POST /responses"
@@ -127,6 +136,8 @@ def test_the_emulators_seed_counts_only_where_none_was_given() -> None:
         ("stall", {"rate": 1.5}, "rate"),
         ("rate_limit", {}, "per_second"),
         ("redirect", {}, "location"),
+        ("batch_failed", {"share": 2}, "share"),
+        ("paged_download", {"page": 0}, "page"),
     ],
 )
 def test_a_rule_that_cannot_be_is_refused(kind: str, rule: dict[str, Any], said: str) -> None:
@@ -159,6 +170,33 @@ def test_every_field_of_a_rule_can_be_written_on_a_command_line() -> None:
             Fault.parse(f"{kind}:{field.name}={value}{extra}")
 
 
-def test_the_kinds_fall_into_three_groups_that_do_not_overlap() -> None:
-    assert not ARRIVAL_KINDS & REPLY_KINDS
-    assert not (ARRIVAL_KINDS | REPLY_KINDS) & JOB_KINDS
+def test_the_kinds_fall_into_groups_that_do_not_overlap() -> None:
+    groups = (ARRIVAL_KINDS, REPLY_KINDS, JOB_KINDS, LINE_KINDS, BATCH_KINDS, DOWNLOAD_KINDS)
+
+    assert sum(map(len, groups)) == len(frozenset().union(*groups))
+    assert EARLY_ENDS < BATCH_KINDS
+
+
+def test_lines_batches_and_downloads_meet_the_faults_of_their_own_kind() -> None:
+    faults = Faults(
+        *(Fault(kind) for kind in ("fail_line", "fail_job", "batch_failed", "paged_download", "lost_reply"))
+    )
+    route, path = "POST /batches", "/v1/batches"
+
+    assert [fault.kind for fault in faults.for_line(route, "/v1/responses", b"", 0)] == ["fail_line", "fail_job"]
+    assert [fault.kind for fault in faults.for_batch(route, path, b"", 0)] == ["batch_failed"]
+    assert [fault.kind for fault in faults.for_download("GET /files/{id}/content", path, 0)] == ["paged_download"]
+    assert [fault.kind for fault in faults.for_request(route, path, b"", 0)] == ["lost_reply"]
+
+
+def test_a_line_is_picked_by_its_path_or_its_text() -> None:
+    faults = Faults(Fault("fail_line", match="/v1/embeddings"), Fault("missing_line", match='"x"'))
+
+    assert [fault.kind for fault in faults.for_line("POST /batches", "/v1/embeddings", b"", 0)] == ["fail_line"]
+    assert [fault.kind for fault in faults.for_line("POST /batches", "/v1/responses", b'"x"', 0)] == ["missing_line"]
+
+
+@pytest.mark.parametrize(("kind", "status"), [("status", 500), ("inline_error", 400), ("redirect", 302)])
+def test_each_kind_has_its_usual_status(kind: str, status: int) -> None:
+    assert Fault(kind, location="http://x.invalid").status == status
+    assert Fault(kind, location="http://x.invalid", status=307).status == 307

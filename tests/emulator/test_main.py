@@ -59,6 +59,17 @@ def test_it_says_where_it_is_and_what_answers_and_stops_cleanly(number: signal.S
     assert "Stopped after 1 requests" in out
 
 
+def test_its_batches_can_be_openais_and_take_their_time() -> None:
+    with _process("--profile", "openai", "--batch-latency", "1,2", "--line-latency", "0.5") as process:
+        request = urllib.request.Request(
+            _greeting(process)["base URL"] + "/batches", headers={"Authorization": "Bearer wrong"}
+        )
+        with pytest.raises(urllib.error.HTTPError, match="401") as caught:
+            urllib.request.urlopen(request, timeout=5)
+        with caught.value as reply:
+            assert b'"error":{' in reply.read()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -67,6 +78,8 @@ def test_it_says_where_it_is_and_what_answers_and_stops_cleanly(number: signal.S
         (["--backend", "upstream"], "--upstream URL"),
         (["--speed", "0"], "speed"),
         (["--backend", "oracle"], "oracle"),
+        (["--profile", "azure"], "azure"),
+        (["--line-latency", "soon"], "--line-latency"),
     ],
 )
 def test_a_wrong_argument_is_named(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

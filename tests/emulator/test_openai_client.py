@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import io
+import time
+from typing import TYPE_CHECKING, Literal
 
 import openai
 import pytest
 
 from dw_agents.emulator import Emulator, Fault
+from tests.emulator.batch_support import encode, lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from openai.types import Batch
     from openai.types.chat import ChatCompletionMessageParam
 
 MODEL = "test/model"
@@ -95,3 +99,73 @@ def test_a_lost_reply_raises_a_connection_error(client: openai.OpenAI, server: E
         client.responses.create(model=MODEL, input="x", background=True, service_tier="flex")
 
     assert server.counters.accepted == 1
+
+
+@pytest.fixture(params=["doubleword", "openai"])
+def profiled(request: pytest.FixtureRequest) -> Iterator[tuple[openai.OpenAI, Emulator]]:
+    """A client of an emulator, in both profiles."""
+    with (
+        Emulator(profile=request.param) as emulator,
+        openai.OpenAI(base_url=emulator.base_url, api_key=emulator.api_key, max_retries=0) as client,
+    ):
+        yield client, emulator
+
+
+def _create(client: openai.OpenAI, count: int) -> Batch:
+    file = client.files.create(file=("in.jsonl", io.BytesIO(encode(lines(count)))), purpose="batch")
+    return client.batches.create(
+        input_file_id=file.id, endpoint="/v1/responses", completion_window="24h", metadata={"run": "7"}
+    )
+
+
+def test_a_batch_goes_from_upload_to_answers(profiled: tuple[openai.OpenAI, Emulator]) -> None:
+    client, emulator = profiled
+    batch = _create(client, 3)
+    deadline = time.monotonic() + 10
+    while batch.status != "completed":
+        assert time.monotonic() < deadline
+        batch = client.batches.retrieve(batch.id)
+    assert batch.output_file_id is not None
+    text = client.files.content(batch.output_file_id).text
+
+    assert len(text.splitlines()) == 3
+    assert batch.request_counts is not None
+    assert batch.request_counts.completed == 3
+    assert batch.metadata is not None
+    assert batch.metadata["run"] == "7"
+    assert [one.id for one in client.batches.list()] == [batch.id]
+    assert emulator.counters.batch == 3
+
+
+@pytest.mark.parametrize(("profile", "said"), [("doubleword", "cancelled"), ("openai", "cancelling")])
+def test_a_batch_is_cancelled(profile: Literal["doubleword", "openai"], said: str) -> None:
+    with (
+        Emulator(profile=profile, batch_latency=60) as emulator,
+        openai.OpenAI(base_url=emulator.base_url, api_key=emulator.api_key, max_retries=0) as client,
+    ):
+        batch = _create(client, 3)
+        answered = client.batches.cancel(batch.id)
+        deadline = time.monotonic() + 10
+        while emulator.running_batches():
+            assert time.monotonic() < deadline
+
+        assert answered.status == said
+        assert client.batches.retrieve(batch.id).status == "cancelled"
+
+
+def test_files_are_listed_read_and_deleted(profiled: tuple[openai.OpenAI, Emulator]) -> None:
+    client, _ = profiled
+    made = [client.files.create(file=("in.jsonl", io.BytesIO(encode(lines(1)))), purpose="batch") for _ in range(25)]
+
+    assert [file.id for file in client.files.list()] == [file.id for file in reversed(made)]
+    assert client.files.retrieve(made[0].id).filename == "in.jsonl"
+    assert client.files.delete(made[0].id).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.files.retrieve(made[0].id)
+
+
+def test_an_upload_that_breaks_a_rule_raises_what_the_client_raises_for_it(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.files.create(file=("in.jsonl", io.BytesIO(b"{}")), purpose="batch")
+
+    assert caught.value.response.text.startswith("Invalid JSON on line 1")

@@ -120,7 +120,7 @@ def test_an_emulator_starts_once() -> None:
         emulator.start()
 
 
-@pytest.mark.parametrize("name", ["base_url", "jobs", "requests"])
+@pytest.mark.parametrize("name", ["base_url", "batches", "files", "jobs", "requests"])
 def test_before_the_start_it_says_so(name: str) -> None:
     with pytest.raises(RuntimeError, match="not been started"):
         getattr(Emulator(), name)
@@ -158,6 +158,11 @@ def test_a_backend_that_cannot_start_is_an_error_in_the_callers_thread() -> None
         ({"pickup": "soon"}, "pickup"),
         ({"api_keys": ()}, "api_keys"),
         ({"cancel_route": "put"}, "cancel_route"),
+        ({"profile": "azure"}, "profile"),
+        ({"line_latency": "soon"}, "line_latency"),
+        ({"batch_latency": -1}, "batch_latency"),
+        ({"completion_windows": ("soon",)}, "completion_windows"),
+        ({"batch_concurrency": 0}, "batch_concurrency"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_by_name(settings: dict[str, Any], said: str) -> None:

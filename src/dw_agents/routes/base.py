@@ -70,9 +70,9 @@ class Shared:
         task.add_done_callback(self.tasks.discard)
         return task
 
-    def answer(self, ticket: Ticket, answer: Answer) -> None:
-        """End a ticket with its answer."""
-        self._end(ticket, "completed", answer=answer)
+    def answer(self, ticket: Ticket, answer: Answer, usage: dict[str, Any] | None) -> None:
+        """End a ticket with its answer; its ``usage`` goes into the receipt."""
+        self._end(ticket, "completed", answer=answer, usage=usage)
 
     def fail(self, ticket: Ticket, error: StepError, state: TicketStatus = "failed") -> None:
         """End a ticket with what went wrong."""
@@ -93,13 +93,13 @@ class Shared:
         state: TicketStatus,
         *,
         answer: Answer | None = None,
+        usage: dict[str, Any] | None = None,
         error: StepError | None = None,
     ) -> None:
         if ticket not in self.open:
             return  # its caller left in the meantime, and was counted then
         self.open.discard(ticket)
         ticket.ended_at = self.clock()
-        usage = answer.usage if answer is not None else None
         # Counted before the caller wakes: a receipt taken right after the answer must hold it.
         self.tally.ended(ticket.step, answered=answer is not None, usage=usage)
         ticket.settle(answer=answer, error=error, state=state)

@@ -153,7 +153,7 @@ class Collection:
         if line.error is None and line.body is not None and (line.status or 200) < 400:
             answer = read_answer(ticket, line.body)
             if answer is not None:
-                self._shared.answer(ticket, answer)
+                self._shared.answer(ticket, *answer)
                 return
         self._failed_in_read += 1
         error, passing = _error_of(line, ticket)

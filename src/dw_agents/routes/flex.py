@@ -118,7 +118,7 @@ class FlexRoute:
         if answer is None:
             self._shared.fail(ticket, MalformedAnswer(f"{ticket!r} finished without a readable answer.", ticket=ticket))
         else:
-            self._shared.answer(ticket, answer)
+            self._shared.answer(ticket, *answer)
 
     def _failed(self, ticket: Ticket, job: Job) -> None:
         error, status = job_error(job, ticket)

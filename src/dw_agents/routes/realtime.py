@@ -55,5 +55,5 @@ class RealtimeRoute:
         if job is not None and job.status == "failed":
             self._shared.fail(ticket, job_error(job, ticket)[0])
         else:
-            self._shared.answer(ticket, answer)
+            self._shared.answer(ticket, *answer)
         return True

@@ -108,8 +108,13 @@ def salvage_id(partial: bytes) -> str | None:
     return found[1].decode() if found else None
 
 
-def read_answer(ticket: Ticket, body: bytes) -> Answer | None:
-    """Make the answer of a finished step out of the service's text; None where the text is not one."""
+def read_answer(ticket: Ticket, body: bytes) -> tuple[Answer, dict[str, Any] | None] | None:
+    """Make the answer of a finished step out of the service's text; None where the text is not one.
+
+    Returns:
+        The answer, and its ``usage`` for the receipt: answers are kept by their callers, by the thousand, and stay
+        small while nobody looks into them.
+    """
     limit = ticket.step.body.get("max_output_tokens")
     if ticket.step.endpoint == "/responses":
         job = read_job(body)
@@ -120,13 +125,13 @@ def read_answer(ticket: Ticket, body: bytes) -> Answer | None:
         written = usage.get("output_tokens") if usage else None
         if isinstance(limit, int) and isinstance(written, int) and written >= limit:
             cut = True
-        return Answer(body, ticket, truncated=cut, usage=usage)
+        return Answer(body, ticket, truncated=cut), usage
     try:
         other = msgspec.json.decode(body, type=_Other)
     except msgspec.DecodeError:
         return None
     cut = any(bytes(choice.get("finish_reason", b"")) == b'"length"' for choice in other.choices)
-    return Answer(body, ticket, truncated=cut, usage=_read_usage(other.usage))
+    return Answer(body, ticket, truncated=cut), _read_usage(other.usage)
 
 
 def _read_usage(raw: msgspec.Raw) -> dict[str, Any] | None:

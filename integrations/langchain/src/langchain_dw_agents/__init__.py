@@ -5,5 +5,6 @@ Owns: the names that users import. Must not hold logic.
 
 from langchain_dw_agents.carry import DoublewordWarning
 from langchain_dw_agents.chat_model import ChatDoubleword
+from langchain_dw_agents.embeddings import DoublewordEmbeddings
 
-__all__ = ["ChatDoubleword", "DoublewordWarning"]
+__all__ = ["ChatDoubleword", "DoublewordEmbeddings", "DoublewordWarning"]

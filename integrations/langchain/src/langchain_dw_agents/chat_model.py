@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from langchain_openai.chat_models.base import BaseChatOpenAI
 from pydantic import ConfigDict, Field, model_validator
 
-from dw_agents import Engine, Step
 from dw_agents.errors import DwAgentsError
 from langchain_dw_agents import settings
 from langchain_dw_agents.answers import to_chunk, to_result
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
     from langchain_core.runnables import Runnable
 
-    from dw_agents import Answer
+    from dw_agents import Answer, Engine, Step
 
 __all__ = ["ChatDoubleword"]
 
@@ -114,14 +113,7 @@ class ChatDoubleword(Batching, BaseChatOpenAI):
         Raises:
             MissingAPIKey: no key in ``api_key``, the environment or ``~/.dw``.
         """
-        try:
-            return Engine.shared(
-                api_key=self.openai_api_key,
-                base_url=self.openai_api_base,
-                headers=dict(self.default_headers) if self.default_headers else None,
-            )
-        except DwAgentsError as error:
-            raise in_langchain_terms(error) from None
+        return settings.engine(self.openai_api_key, self.openai_api_base, self.default_headers)
 
     def _generate(
         self,

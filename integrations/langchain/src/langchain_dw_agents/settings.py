@@ -15,8 +15,9 @@ from langchain_core.runnables.config import ensure_config
 from pydantic import SecretStr
 from pydantic.v1 import BaseModel as BaseModelV1
 
-from dw_agents import Step
-from langchain_dw_agents.errors import InvalidStep
+from dw_agents import Engine, Step
+from dw_agents.errors import DwAgentsError
+from langchain_dw_agents.errors import InvalidStep, in_langchain_terms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,8 +29,13 @@ __all__ = [
     "Travel",
     "address_from_environment",
     "check",
+    "check_heartbeat",
+    "check_model_name",
+    "check_timeout",
+    "engine",
     "is_pydantic_1",
     "key_from_environment",
+    "secret",
     "split",
     "step",
     "whereabouts",
@@ -75,23 +81,43 @@ def address_from_environment() -> str | None:
     return next((address for name in _ADDRESS_VARIABLES if (address := os.environ.get(name))), None)
 
 
+def secret(key: object) -> Any:
+    """Wrap a key that is text, so that it shows nowhere.
+
+    Raises:
+        InvalidStep: an async function, which could not be called where the key is needed.
+    """
+    if inspect.iscoroutinefunction(key):
+        raise InvalidStep(
+            "api_key is an async function; give a string, a SecretStr or a plain function.", field="api_key"
+        )
+    return SecretStr(key) if isinstance(key, str) else key
+
+
+def engine(api_key: object, base_url: str | None, headers: Mapping[str, str] | None) -> Engine:
+    """Return the engine that everything of one account shares in this process.
+
+    Raises:
+        MissingAPIKey: no key in ``api_key``, the environment or ``~/.dw``.
+        ConfigurationError: a key or an address that cannot be used.
+    """
+    try:
+        return Engine.shared(api_key=api_key, base_url=base_url, headers=dict(headers) if headers else None)
+    except DwAgentsError as error:
+        raise in_langchain_terms(error) from None
+
+
 def check(model: BaseChatOpenAI) -> None:
     """Refuse fields that cannot hold.
 
     Raises:
         InvalidStep: names the field and the mend (pydantic reports it as a ``ValidationError``).
     """
-    _check_model_name(model.model_name)
+    check_model_name(model.model_name)
     _check_tier(model.service_tier)
-    _check_timeout(model.request_timeout)
+    check_timeout(model.request_timeout)
     _check_window(getattr(model, "completion_window", None), model.service_tier)
-    key: object = model.openai_api_key
-    if isinstance(key, str):
-        model.openai_api_key = SecretStr(key)
-    elif inspect.iscoroutinefunction(key):
-        raise InvalidStep(
-            "api_key is an async function; give a string, a SecretStr or a plain function.", field="api_key"
-        )
+    model.openai_api_key = secret(model.openai_api_key)
     for name, mend in _FIELDS_WITHOUT_EFFECT.items():
         if getattr(model, name) is not None:
             raise InvalidStep(f"{name} has no effect here: {mend}.", field=name)
@@ -149,13 +175,12 @@ def split(model: BaseChatOpenAI, kwargs: Mapping[str, Any]) -> tuple[Travel, dic
         heartbeat=setting("heartbeat"),
     )
     _check_tier(travel["service_tier"])
-    _check_timeout(travel["timeout"])
-    if travel["heartbeat"] is not None and not _is_positive(travel["heartbeat"]):
-        raise InvalidStep(f"heartbeat={travel['heartbeat']!r} must be a number of seconds above 0.", field="heartbeat")
+    check_timeout(travel["timeout"])
+    check_heartbeat(travel["heartbeat"])
     if travel["service_tier"] != "batch" and "completion_window" not in kwargs:
         travel["completion_window"] = None  # the model's window is for its own tier; this call chose another
     if "model" in asked:
-        _check_model_name(asked["model"])
+        check_model_name(asked["model"])
     for name in ("ls_structured_output_format", "stream", "stream_usage"):
         asked.pop(name, None)
     return travel, asked
@@ -203,7 +228,8 @@ def is_pydantic_1(schema: object) -> bool:
     return isinstance(schema, type) and issubclass(schema, BaseModelV1)
 
 
-def _check_model_name(name: object) -> None:
+def check_model_name(name: object) -> None:
+    """Refuse what names no model."""
     if not isinstance(name, str) or not name.strip():
         raise InvalidStep(
             f"model={name!r} names no model; for example model='Qwen/Qwen3.5-35B-A3B-FP8'.", field="model"
@@ -216,7 +242,14 @@ def _check_tier(tier: object) -> None:
         raise InvalidStep(f"service_tier={tier!r} is not known; use one of {known}.", field="service_tier")
 
 
-def _check_timeout(timeout: object) -> None:
+def check_heartbeat(heartbeat: object) -> None:
+    """Refuse what is no number of seconds."""
+    if heartbeat is not None and not _is_positive(heartbeat):
+        raise InvalidStep(f"heartbeat={heartbeat!r} must be a number of seconds above 0.", field="heartbeat")
+
+
+def check_timeout(timeout: object) -> None:
+    """Refuse what is no number of seconds."""
     if timeout is not None and not _is_positive(timeout):
         raise InvalidStep(
             f"timeout={timeout!r} must be a number of seconds above 0: the limit for the whole call.",
