@@ -34,8 +34,15 @@ format: install
 matrix:
 	PYTHON=$(PYTHON) .ci/matrix
 
-bench: install
+bench: install .venv-peers/.installed
 	$(BIN)/python benchmarks/imports.py
+	$(BIN)/python benchmarks/agents_batch.py
+
+# The peers need openai<3, so they live apart.
+.venv-peers/.installed: Makefile
+	$(PYTHON) -m venv .venv-peers
+	$(BIN)/uv pip install --quiet --python .venv-peers/bin/python 'autobatcher==0.12.*'
+	touch $@
 
 clean:
-	rm -rf .venv .venv-matrix build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-matrix .venv-peers build dist .mypy_cache .ruff_cache .pytest_cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +114,8 @@ async def test_agents_that_all_come_back_are_not_kept_waiting() -> None:
                 await engine.arun(step(f"{name}-{turn}"))
 
         await asyncio.gather(*[agent(i) for i in range(50)])
+        created = [batch.created for batch in emulator.batches]
+        assert max(b - a for a, b in itertools.pairwise(created)) < 0.3 + 0.25, "no quiet moment in between"
         assert emulator.counters.batches == 4
         assert emulator.counters.lines == 200
 

@@ -62,5 +62,6 @@ def test_the_unverified_cap_on_batches_grows_and_rolls_with_the_window() -> None
     assert [account.take_batch(lines, day, now) for lines, now in ((40, 0), (9, 1), (8, 2))] == [True, False, True]
     assert not account.take_batch(1, hour, 3)
     assert account.take_batch(2, hour, 2 + hour)
-    assert account.take_batch(46, day, 1 + day)
+    assert account.take_batch(38, day, 1 + day)
+    assert not account.take_batch(1, day, 1 + day)
     assert Account("sk-2").take_batch(10**6, hour, 0)

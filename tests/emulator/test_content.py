@@ -134,11 +134,15 @@ async def test_a_download_is_cut_in_the_middle_of_a_line() -> None:
         file = await _output(api)
         api.emulator.faults.add("reset_body", route="GET /files/{id}/content")
         url, headers = f"{api.emulator.base_url}/files/{file}/content", {"Authorization": f"Bearer {api.key}"}
-        received = b""
+        received = bytearray()
+
+        async def read(reply: aiohttp.ClientResponse) -> None:
+            async for chunk in reply.content.iter_any():
+                received.extend(chunk)
+
         async with api.session.get(url, headers=headers) as reply:
             with pytest.raises(aiohttp.ClientError):
-                async for chunk in reply.content.iter_any():
-                    received += chunk
+                await read(reply)
 
     assert reply.status == 200
     assert received.count(b"\n") > 10

@@ -30,11 +30,13 @@ from dw_agents.emulator.openai_profile import ENDPOINTS, metadata_problem
 if TYPE_CHECKING:
     from dw_agents.emulator.accounts import Account
     from dw_agents.emulator.call import Call
+    from dw_agents.emulator.filestore import Purpose
     from dw_agents.emulator.service import Service
 
 __all__ = ["batch_of", "create", "retrieve", "shown"]
 
 _OPENAI_WINDOWS = ("24h",)
+_RESULTS: tuple[Purpose, Purpose] = ("batch_output", "batch_error")
 _RESERVED = frozenset(
     {"created_by_email", "context_name", "context_type", "request_source", "created_by", "dw_user_agent"}
 )
@@ -90,24 +92,15 @@ async def create(call: Call) -> Reply:
         _check_capacity(service, account, source, asked.completion_window)
     now = service.clock.now()
     ident = new_object_id("batch", openai=service.openai)
-    files = [
-        StoredFile(
-            new_object_id("file", openai=service.openai),
-            owner=account.owner,
-            filename=f"batch-{ident}-{what}.jsonl",
-            purpose=f"batch_{what}",
-            created=now,
-        )
-        for what in ("output", "error")
-    ]
+    output, errors = (_empty_file(service, account, ident, purpose) for purpose in _RESULTS)
     faults = service.faults.for_batch(CREATION, call.path, call.body, now) if service.faults else []
     for fault in faults:
         service.counters.fired(fault.kind)
     batch = Batch(
         ident,
         source=source,
-        output=files[0],
-        errors=files[1],
+        output=output,
+        errors=errors,
         endpoint=asked.endpoint,
         window=asked.completion_window,
         metadata=_kept(asked.metadata) if not service.openai else asked.metadata,
@@ -117,13 +110,23 @@ async def create(call: Call) -> Reply:
     )
     service.batches.add(batch)
     if not service.openai:
-        for file in files:
-            service.files.add(file)
+        service.files.add(output)
+        service.files.add(errors)
     service.counters.batch_created(len(source.spool))
     service.runner.start(batch)
     reply = shown(service, batch)
     reply.status = 200 if service.openai else 201
     return reply
+
+
+def _empty_file(service: Service, account: Account, batch: str, purpose: Purpose) -> StoredFile:
+    return StoredFile(
+        new_object_id("file", openai=service.openai),
+        owner=account.owner,
+        filename=f"{purpose}_{batch}.jsonl",
+        purpose=purpose,
+        created=service.clock.now(),
+    )
 
 
 def _read(call: Call) -> _Creation:

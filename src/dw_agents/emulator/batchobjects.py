@@ -1,7 +1,7 @@
 """Files and batches as clients read them, in both dialects.
 
-Owns: the shapes. Pure; must not import routes, stores' methods or the service. Doubleword leaves away what has no
-value; OpenAI shows it as ``null``.
+Owns: the shapes. Pure; must not import routes, the runner or the service. Doubleword leaves away what has no value;
+OpenAI shows it as ``null``.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ from dw_agents.emulator.spool import Spool
 if TYPE_CHECKING:
     from dw_agents.emulator.batchstore import Batch
 
-__all__ = ["FileStore", "StoredFile", "new_object_id", "plain_uuid"]
+__all__ = ["FileStore", "Purpose", "StoredFile", "new_object_id", "plain_uuid"]
 
-Purpose = str
+Purpose = Literal["batch", "batch_output", "batch_error"]
 
 
 def new_object_id(kind: Literal["file", "batch"], *, openai: bool) -> str:

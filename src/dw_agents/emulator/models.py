@@ -6,7 +6,6 @@ Owns: the list of models and its query parameters. Must not import the app.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl
 
 from dw_agents.emulator.accounts import bearer
 from dw_agents.emulator.errors import Reply, json_reply, proxy_error, text_reply
@@ -30,7 +29,7 @@ async def list_models(call: Call) -> Reply:
     account = call.service.accounts.known(key)
     if account is None:
         return proxy_error(401, "The API key is not known.", "invalid_api_key")
-    query = dict(parse_qsl(call.path.partition("?")[2], keep_blank_values=True))
+    query = call.query()
     for name in _FLAGS:
         if query.get(name, "true") not in ("true", "false"):
             return proxy_error(400, f"{name} is true or false.", "invalid_query_parameter", param=name)

@@ -202,25 +202,30 @@ class Emulator(Settings):
         self._stop = asyncio.Event()
         await self._backend.start()
         try:
-            service = Service(self, self._backend, self.counters)
-            app = App(service)
-            server = web.Server(
-                app.handle,
-                request_factory=self._make_request,
-                handler_cancellation=True,
-                access_log=None,
-            )
-            listening = await self._loop.create_server(server, self.host, self.port, backlog=2048)
-            self._bound_port = listening.sockets[0].getsockname()[1]
-            self._service, self._app = service, app
-            service.scheduler.start()
-            self._ready.set()
-            await self._stop.wait()
+            await self._serve_until(self._stop, Service(self, self._backend, self.counters))
+        finally:
+            await self._backend.close()
+
+    async def _serve_until(self, stop: asyncio.Event, service: Service) -> None:
+        loop = asyncio.get_running_loop()
+        app = App(service)
+        server = web.Server(
+            app.handle,
+            request_factory=self._make_request,
+            handler_cancellation=True,
+            access_log=None,
+        )
+        listening = await loop.create_server(server, self.host, self.port, backlog=2048)
+        self._bound_port = listening.sockets[0].getsockname()[1]
+        self._service, self._app = service, app
+        service.scheduler.start()
+        self._ready.set()
+        try:
+            await stop.wait()
+        finally:
             listening.close()
             await self._hang_up(server)
             await service.close()
-        finally:
-            await self._backend.close()
 
     def _make_request(
         self,

@@ -40,6 +40,7 @@ class _Collector:
         self.window = Window(limits)
         self.steps: dict[Ticket, bytes] = {}
         self.timer: asyncio.TimerHandle | None = None
+        self.timer_at = 0.0
         self.out = 0
 
 
@@ -137,8 +138,13 @@ class BatchRoute:
     def _watch(self, kind: Kind, collector: _Collector) -> None:
         """Set the timer to when the batch closes by what is known now."""
         at = collector.window.closes_at(collector.out)
-        if at is None or collector.timer is not None:
+        if at is None:
             return
+        if collector.timer is not None:
+            if collector.timer_at <= at:
+                return  # when it rings, the time is looked at again
+            collector.timer.cancel()
+        collector.timer_at = at
         delay = max(0.0, at - self._shared.clock())
         collector.timer = self._shared.loop.call_later(delay, self._on_timer, kind, collector)
 

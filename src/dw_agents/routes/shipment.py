@@ -139,7 +139,7 @@ class Shipment:
         """Poll the batch, hand out results as they appear, and settle what is left at its end."""
         since = self._shared.clock()
         while batch.status not in batches.ENDED:
-            if not await self._sleep(min(30.0, max(0.1, (self._shared.clock() - since) * 0.05))):
+            if not await self._sleep(min(30.0, max(0.1, (self._shared.clock() - since) * 0.02))):
                 if self._unwanted:
                     await self._cancel(batch)
                 return
