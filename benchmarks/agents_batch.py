@@ -36,7 +36,7 @@ def emulator() -> Iterator[tuple[str, str]]:
     """Run the emulator in a process of its own; yields its base URL and key."""
     command = [sys.executable, "-m", "dw_agents.emulator", "--port", "0", "--batch-latency", str(SECONDS)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None  # noqa: S101 - asked for above
+        assert server.stdout is not None
         said = ""
         while "http://" not in said:
             said = server.stdout.readline()

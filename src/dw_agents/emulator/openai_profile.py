@@ -117,7 +117,7 @@ def _token_problems(service: Service, batch: Batch, source: StoredFile) -> list[
     others = sum(
         other.enqueued
         for other in service.batches.unfinished()
-        if True and other.owner == batch.owner and other.models.keys() == batch.models.keys()
+        if other is not batch and other.owner == batch.owner and other.models.keys() == batch.models.keys()
     )
     if batch.enqueued + others <= limit:
         return []
