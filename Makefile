@@ -37,6 +37,7 @@ matrix:
 bench: install .venv-peers/.installed
 	$(BIN)/python benchmarks/imports.py
 	$(BIN)/python benchmarks/agents_batch.py
+	$(BIN)/python benchmarks/batch_memory.py
 
 # The peers need openai<3, so they live apart.
 .venv-peers/.installed: Makefile
