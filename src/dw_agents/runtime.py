@@ -158,7 +158,7 @@ class Runtime:
             return
         if self._stopping:
             ticket.settle(
-                error=StepCancelled(f"{ticket!r}: the engine was closed; the step was not sent.", ticket=ticket),
+                error=StepCancelled(f"{ticket}: the engine was closed; the step was not sent.", ticket=ticket),
                 state="cancelled",
             )
             self._shared.forget(ticket)
@@ -177,7 +177,7 @@ class Runtime:
         step = ticket.step
         where = "cancelled at the service" if ticket.accepted_at else "not accepted by the service yet"
         error = DeadlineExceeded(
-            f"{ticket!r} had no answer within timeout={step.timeout:g} s; {where}. "
+            f"{ticket} had no answer within timeout={step.timeout:g} s; {where}. "
             "Deferred tiers take minutes to hours: give more time, or use service_tier='priority'.",
             ticket=ticket,
         )
@@ -202,7 +202,7 @@ class Runtime:
     async def _stop(self, timeout: float, finished: Callable[[], None]) -> None:  # noqa: ASYNC109 - what is left is named, not raised
         left = list(self.open)
         for ticket in left:
-            error = StepCancelled(f"{ticket!r}: the engine was closed before the answer came.", ticket=ticket)
+            error = StepCancelled(f"{ticket}: the engine was closed before the answer came.", ticket=ticket)
             if ticket.settle(error=error, state="cancelled"):
                 self._abandon(ticket)
         routes = set(self._routes.values())

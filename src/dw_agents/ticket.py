@@ -120,6 +120,11 @@ class Ticket:
         what = f"{self.step.label!r} " if self.step.label else ""
         return f"<Ticket {what}{self.step.model} {self.step.service_tier} {self.response_id or 'no id'} {self.state}>"
 
+    def __str__(self) -> str:
+        step = self.step
+        what = f"step {step.label!r}" if step.label else "step"
+        return f"{what} ({step.model}, {step.service_tier}{f', {self.response_id}' if self.response_id else ''})"
+
     @property
     def status(self) -> TicketStatus:
         """``waiting`` (not sent), ``submitting``, ``queued``, ``in_progress``, or an end: see ``done``."""
@@ -151,7 +156,7 @@ class Ticket:
             raise
         self._leave()
         if not ended:
-            raise TimeoutError(f"{self!r} has not ended after {timeout} s; it goes on.")
+            raise TimeoutError(f"{self} has not ended after {timeout} s; it goes on.")
         return self._outcome()
 
     def join(self, seconds: float | None = None) -> bool:
@@ -181,7 +186,7 @@ class Ticket:
             False when the step had already ended.
         """
         return self.settle(
-            error=StepCancelled(f"The step was cancelled: {self!r}.", ticket=self),
+            error=StepCancelled(f"{self} was cancelled.", ticket=self),
             state="cancelled",
             by_caller=True,
         )
@@ -220,7 +225,7 @@ class Ticket:
         if self._error is not None:
             raise self._error
         if self._answer is None:
-            raise RuntimeError(f"{self!r} ended with neither an answer nor an error; please report it")
+            raise RuntimeError(f"{self} ended with neither an answer nor an error; please report it")
         return self._answer
 
     def _join(self, timeout: float | None) -> bool:
@@ -266,7 +271,7 @@ class Ticket:
 
     def _check_process(self) -> None:
         if self._pid != os.getpid():
-            raise EngineForked(f"{self!r} was made before a fork; only the parent process can collect it.")
+            raise EngineForked(f"{self} was made before a fork; only the parent process can collect it.")
 
 
 def _alarm() -> tuple[Awaitable[object], Callable[[], None]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -175,10 +175,20 @@ async def test_a_backend_that_waits_gets_several_lines_at_once_but_not_too_many(
 
 
 async def test_lines_that_never_wait_need_no_second_worker_and_stay_in_order() -> None:
-    async with serving() as api:
-        shown = await run(api, lines(300))
+    class Watched(ScriptedBackend):
+        workers: ClassVar[set[Any]] = set()
 
+        async def chat(self, request: dict[str, Any]) -> dict[str, Any]:
+            self.workers.add(asyncio.current_task())
+            # Longer than a worker may go on without a rest, all lines together.
+            time.sleep(0.0001)  # noqa: ASYNC251 - the point is a backend that never lets go
+            return await super().chat(request)
+
+    async with serving(Watched()) as api:
+        shown = await run(api, lines(300))
         assert await named(api, shown["output_file_id"]) == [str(number) for number in range(300)]
+
+    assert len(Watched.workers) == 1
 
 
 async def test_polls_are_answered_while_a_large_batch_runs() -> None:

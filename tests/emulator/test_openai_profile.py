@@ -185,13 +185,35 @@ async def test_an_expired_batch_says_so_and_its_rest_is_in_the_error_file() -> N
     assert {(one["error"]["code"], one["response"]) for one in left} == {("batch_expired", None)}
 
 
-async def test_lines_that_do_not_fit_into_the_window_expire_by_themselves() -> None:
-    async with openai(line_latency=(0, 4 * 86_400), speed=1_000_000, seed=3) as api:
-        shown = await run(api, lines(40))
+async def test_lines_that_do_not_fit_into_the_window_expire_with_it_and_not_later() -> None:
+    async with openai(line_latency=(0, 40 * 86_400), speed=1_000_000, seed=3) as api:
+        shown = await run(api, lines(300))
 
     assert shown["status"] == "expired"
-    assert 0 < shown["request_counts"]["completed"] < 40
-    assert shown["expired_at"] >= shown["expires_at"]
+    assert 0 < shown["request_counts"]["completed"] < 300
+    assert shown["expires_at"] <= shown["expired_at"] < shown["expires_at"] + 20 * 86_400
+
+
+async def test_lines_that_a_slow_backend_leaves_behind_expire_too() -> None:
+    backend = GatedBackend()
+    async with openai(backend, speed=1_000_000, batch_concurrency=1) as api:
+        ident = await start(api, lines(5))
+        backend.allowed = 1
+        await until(lambda: backend.waiting and api.emulator.batch(ident).completed == 1)
+        # The whole window lasts 86 milliseconds here.
+        await asyncio.sleep(0.1)
+        backend.allowed = 9
+        shown = await ended(api, ident)
+
+    assert (shown["status"], shown["request_counts"]) == ("expired", {"total": 5, "completed": 2, "failed": 3})
+
+
+async def test_a_file_that_holds_nothing_is_not_there() -> None:
+    async with openai() as api:
+        await run(api, lines(1))
+        purposes = [file["purpose"] for file in (await api("GET", "/files")).json()["data"]]
+
+    assert purposes == ["batch_output", "batch"]
 
 
 async def test_a_cancelled_batch_is_cancelling_first_and_keeps_what_is_done() -> None:

@@ -35,6 +35,17 @@ def test_lines_come_back_one_by_one_and_all_together(count: int, size: int) -> N
     spool.close()
 
 
+def test_reading_in_between_does_not_disturb_the_writing() -> None:
+    spool, wanted = Spool(), []
+    for number in range(40):
+        wanted.append(b"%d" % number * 50_000)
+        spool.append(wanted[-1])
+        assert spool.line(number // 3) == wanted[number // 3]
+
+    assert b"".join(spool.chunks()).splitlines() == wanted
+    spool.close()
+
+
 def test_a_range_of_lines_comes_back_whole() -> None:
     spool, wanted = filled(3000, 2000)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+
 import aiohttp
 import pytest
 
@@ -138,6 +141,20 @@ async def test_a_file_over_the_limit_is_413_by_its_length_or_as_it_comes_in() ->
     assert fits.status == 201
 
 
+async def test_a_length_over_the_limit_is_413_before_any_of_the_body_is_sent() -> None:
+    async with serving(max_file_size=5000) as api:
+        host, _, port = api.emulator.base_url.split("/")[2].partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = f"POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.key}\r\nContent-Length: 99999\r\n\r\n"
+        writer.write(head.encode())
+        async with asyncio.timeout(5):
+            status = await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+
+    assert status.split()[1] == b"413"
+
+
 async def test_too_many_lines_are_400_with_both_numbers() -> None:
     async with serving(max_requests_per_file=3) as api:
         answer = await send_file(api, lines(5))
@@ -196,3 +213,22 @@ async def test_a_lost_request_stores_nothing_and_a_lost_reply_stores_the_file() 
             assert api.emulator.counters.files == stored
 
         assert api.emulator.counters["POST /files"] == 2
+
+
+async def test_a_client_that_leaves_in_mid_upload_leaves_nothing_behind() -> None:
+    async with serving() as api:
+        host, _, port = api.emulator.base_url.split("/")[2].partition(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        head = (
+            f"POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.key}\r\nContent-Length: 99999999\r\n"
+            "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
+            'Content-Disposition: form-data; name="file"\r\n\r\n'
+        )
+        writer.write(head.encode() + encode(lines(40_000)))
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        assert (await api("GET", "/files")).json()["data"] == []
+
+    # A temporary file that nobody closed would warn now, and warnings are errors.
+    gc.collect()

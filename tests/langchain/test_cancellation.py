@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import subprocess
 import sys
-import textwrap
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage
 
 from langchain_dw_agents.errors import DeadlineExceeded
-from tests.langchain.wire import MODEL, model_for, nothing_runs
+from tests.langchain.wire import MODEL, model_for, nothing_runs, run_program, wait_until_running
 
 if TYPE_CHECKING:
     from dw_agents.emulator import Emulator
@@ -181,21 +178,3 @@ def test_ctrl_c_with_calls_in_a_graphs_threads_ends_the_process_and_its_jobs(slo
     process.communicate(timeout=15)
     assert process.returncode != 0
     assert nothing_runs(slow)
-
-
-def run_program(program: str, emulator: Emulator) -> subprocess.Popen[bytes]:
-    surroundings: dict[str, Any] = {
-        **os.environ, "DOUBLEWORD_API_KEY": emulator.api_key, "DOUBLEWORD_BASE_URL": emulator.base_url,
-    }  # fmt: skip
-    return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        env=surroundings,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
-def wait_until_running(emulator: Emulator, jobs: int, process: subprocess.Popen[bytes]) -> None:
-    while len(emulator.running()) < jobs:
-        assert process.poll() is None, process.communicate()[1].decode()
-        time.sleep(0.02)

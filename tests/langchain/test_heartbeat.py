@@ -10,7 +10,7 @@ from langgraph.errors import NodeTimeoutError
 from langgraph.graph import START, StateGraph
 from langgraph.types import TimeoutPolicy
 
-from tests.langchain.wire import model_for
+from tests.langchain.wire import embeddings_for, model_for
 
 if TYPE_CHECKING:
     from dw_agents.emulator import Emulator
@@ -124,3 +124,23 @@ async def test_heartbeats_outside_any_graph_are_harmless(slowish: Emulator) -> N
     chunks = [chunk async for chunk in model_for(slowish, heartbeat=0.08).astream("Hi.")]
     assert len(chunks) == 1
     assert len(list(model_for(slowish, heartbeat=0.08).stream("Hi."))) == 1
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+async def test_heartbeats_tell_of_embeddings_that_wait(make_emulator: MakeEmulator, *, asynchronous: bool) -> None:
+    """Embeddings have no callbacks of their own: the run around them is told, and its idle timeout is kept off."""
+    emulator = make_emulator(batch_latency=1.0)
+    watch = Watch()
+
+    async def ingest(_: State) -> State:
+        embeddings = embeddings_for(emulator, heartbeat=0.1)
+        vectors = await embeddings.aembed_documents(["a"]) if asynchronous else embeddings.embed_documents(["a"])
+        return {"said": str(len(vectors))}
+
+    graph = StateGraph(State)
+    graph.add_node("ingest", cast("Any", ingest), timeout=TimeoutPolicy(idle_timeout=0.6) if asynchronous else None)
+    graph.add_edge(START, "ingest")
+    state = await graph.compile().ainvoke({"said": ""}, {"callbacks": [watch]})
+    assert state["said"] == "1"
+    assert len(watch.beats) >= 3
+    assert {beat["status"] for beat in watch.beats} <= {"waiting", "submitting", "queued", "in_progress"}

@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from langchain_dw_agents import ChatDoubleword
+from langchain_dw_agents import ChatDoubleword, DoublewordEmbeddings
 
 if TYPE_CHECKING:
     from dw_agents.emulator import Emulator
 
 MODEL = "Qwen/Qwen3.5-9B"
+EMBEDDING_MODEL = "Qwen/Qwen3-Embedding-8B"
 
 
 def model_for(emulator: Emulator, **fields: Any) -> ChatDoubleword:
     """Make a model that talks to ``emulator``."""
     settings = {"model": MODEL, "api_key": emulator.api_key, "base_url": emulator.base_url, **fields}
     return ChatDoubleword(**settings)
+
+
+def embeddings_for(emulator: Emulator, **fields: Any) -> DoublewordEmbeddings:
+    """Make an embeddings model that talks to ``emulator``."""
+    settings = {"model": EMBEDDING_MODEL, "api_key": emulator.api_key, "base_url": emulator.base_url, **fields}
+    return DoublewordEmbeddings(**settings)
+
+
+def lines(emulator: Emulator) -> list[dict[str, Any]]:
+    """Return the bodies of all lines that were uploaded, oldest first."""
+    return [line["body"] for file in emulator.files if file.purpose == "batch" for line in file.lines()]
 
 
 def bodies(emulator: Emulator) -> list[dict[str, Any]]:
@@ -40,6 +56,26 @@ def nothing_runs(emulator: Emulator, *, within: float = 5.0) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+def run_program(program: str, emulator: Emulator) -> subprocess.Popen[bytes]:
+    """Start a Python program that talks to ``emulator``."""
+    surroundings: dict[str, Any] = {
+        **os.environ, "DOUBLEWORD_API_KEY": emulator.api_key, "DOUBLEWORD_BASE_URL": emulator.base_url,
+    }  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        env=surroundings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def wait_until_running(emulator: Emulator, jobs: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the emulator runs as many jobs and batches."""
+    while len(emulator.running()) < jobs:
+        assert process.poll() is None, process.communicate()[1].decode()
+        time.sleep(0.02)
 
 
 class Peak:
@@ -103,6 +139,35 @@ class Says:
     async def embed(self, request: dict[str, Any]) -> dict[str, Any]:
         """Refuse: no test embeds with it."""
         raise NotImplementedError
+
+
+class Numbers(Says):
+    """An embeddings backend: the vector of a text is the number that it ends with, repeated.
+
+    Args:
+        shuffled: answer with the vectors in another order, numbered as they should be.
+        missing: leave the last vector out.
+        dimensions: of the vectors, whatever was asked for; None: as asked, 2 without.
+    """
+
+    def __init__(self, *, shuffled: bool = False, missing: bool = False, dimensions: int | None = None) -> None:
+        super().__init__()
+        self._shuffled, self._missing, self._dimensions = shuffled, missing, dimensions
+
+    async def embed(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer with the numbers."""
+        self.requests.append(request)
+        length = self._dimensions or request.get("dimensions") or 2
+        data = [
+            {"object": "embedding", "index": index, "embedding": [float(text.split()[-1])] * length}
+            for index, text in enumerate(request["input"])
+        ]
+        if self._missing:
+            data.pop()
+        if self._shuffled:
+            data.reverse()
+        used = {"prompt_tokens": len(request["input"]), "total_tokens": len(request["input"])}
+        return {"object": "list", "data": data, "model": request["model"], "usage": used}
 
 
 def call(name: str, ident: str, **arguments: Any) -> dict[str, Any]:

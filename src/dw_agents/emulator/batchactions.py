@@ -32,8 +32,7 @@ async def cancel(call: Call) -> Reply:
     batch, service = batch_of(call), call.service
     if service.openai and not batch.unfinished:
         raise Refused(text_reply(409, f"Cannot cancel a batch with status '{batch.state}'."))
-    if "cancelling_at" not in batch.stamps:
-        service.runner.cancel(batch)
+    service.runner.cancel(batch)
     return shown(service, batch)
 
 

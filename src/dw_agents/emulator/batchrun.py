@@ -42,8 +42,6 @@ __all__ = ["CREATION", "BatchRunner"]
 CREATION = "POST /batches"
 """The route under which faults look for batches and their lines."""
 
-_AT_A_STRETCH = 0.004
-
 
 class BatchRunner:
     """Runs batches.
@@ -62,8 +60,6 @@ class BatchRunner:
         self._batch_latency = parse_duration(settings.batch_latency)
         self._line_latency = None if settings.line_latency is None else parse_duration(settings.line_latency)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._rested = 0.0
-        self._resting = False
 
     def start(self, batch: Batch) -> None:
         """Begin with a new batch."""
@@ -140,8 +136,6 @@ class BatchRunner:
             work = sorted((started + draw(self._rng), number) for number in numbers)
         if early is not None:
             work = work[: int(early.share * len(work))]
-        elif self._service.openai:
-            work = [(due, number) for due, number in work if due <= batch.expires]
         await self._work_off(batch, iter(work))
         if early is not None:
             self._end_early(batch, early)
@@ -165,10 +159,10 @@ class BatchRunner:
 
         async def work() -> None:
             for due, number in queue:
-                await clock.sleep(due - clock.now())
-                await self._rest()
-                if self._service.openai and clock.now() > batch.expires:
+                if self._service.openai and max(due, clock.now()) > batch.expires:
                     return
+                await clock.sleep(due - clock.now())
+                await self._service.turns.take()
                 # The next line needs a worker of its own only when this one has to wait.
                 helper = loop.call_soon(add_worker)
                 try:
@@ -184,20 +178,6 @@ class BatchRunner:
 
         async with asyncio.TaskGroup() as group:
             add_worker()
-
-    async def _rest(self) -> None:
-        """Let polls in after every few milliseconds of work, however many batches are at it."""
-        loop = asyncio.get_running_loop()
-        while loop.time() - self._rested > _AT_A_STRETCH:
-            if not self._resting:
-                self._resting = True
-                # Whoever runs next in the coming round of the loop has the whole stretch for itself.
-                loop.call_soon(self._rest_over, loop)
-            await asyncio.sleep(0)
-
-    def _rest_over(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._resting = False
-        self._rested = loop.time()
 
     async def _line(self, batch: Batch, number: int) -> None:
         """Run one line and write what came of it."""

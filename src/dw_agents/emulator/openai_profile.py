@@ -6,7 +6,6 @@ or the runner.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,7 +23,6 @@ ENDPOINTS = ("/v1/responses", "/v1/chat/completions", "/v1/embeddings", "/v1/com
 """What a batch may name."""
 
 _MOST_PROBLEMS = 50
-_PAUSE_EVERY = 500
 _BYTES_PER_TOKEN = 4
 _MOST_PAIRS, _LONGEST_KEY, _LONGEST_VALUE = 16, 64, 512
 
@@ -71,8 +69,7 @@ async def problems_of(service: Service, batch: Batch, source: StoredFile) -> lis
             problems.append({**problem, "line": number + 1})
             if len(problems) == _MOST_PROBLEMS:
                 break
-        if number % _PAUSE_EVERY == _PAUSE_EVERY - 1:
-            await asyncio.sleep(0)
+        await service.turns.take()
     if not problems:
         batch.models = dict(source.models)
         problems = _token_problems(service, batch, source)

@@ -23,6 +23,7 @@ from dw_agents.emulator.objects import error_type, openai_object, output_items, 
 from dw_agents.emulator.reasoning import reasoning_refusal
 from dw_agents.emulator.scheduler import Scheduler
 from dw_agents.emulator.translate import BadBodyError, to_chat
+from dw_agents.emulator.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,6 +67,7 @@ class Service:
             model_concurrency=settings.model_concurrency,
             cold_models=frozenset(settings.cold_models),
         )
+        self.turns = Turns()
         self.files = FileStore()
         self.batches = BatchStore(self.clock.now)
         self.runner = BatchRunner(self, self._rng)

@@ -5,7 +5,6 @@ Owns: reading the form and the limits of a file. Must not import the app. Never 
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from aiohttp import BodyPartReader
@@ -31,7 +30,6 @@ _PIECE = 1 << 18
 _FIELD_LIMIT = 1 << 16
 _KEPT_DAYS = 30
 _DAY = 86_400
-_AT_A_STRETCH = 0.004
 
 
 async def create(call: Call) -> Reply:
@@ -130,8 +128,6 @@ class _Upload:
 
     async def _read_lines(self, part: BodyPartReader) -> None:
         limit = self._service.settings.max_file_size
-        loop = asyncio.get_running_loop()
-        rested = loop.time()
         taken = 0
         rest: list[bytes] = []
         while piece := await part.read_chunk(_PIECE):
@@ -140,9 +136,7 @@ class _Upload:
                 raise Refused(_too_large(limit))
             for line in _whole_lines(piece, rest):
                 self._take(line)
-                if loop.time() - rested > _AT_A_STRETCH:
-                    await asyncio.sleep(0)
-                    rested = loop.time()
+                await self._service.turns.take()
         self._take(b"".join(rest))
 
     def _take(self, line: bytes) -> None:

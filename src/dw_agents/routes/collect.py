@@ -163,10 +163,10 @@ class Collection:
 def _error_of(line: Line, ticket: Ticket) -> tuple[StepError, bool]:
     """Make the error of a line without an answer, and say whether its cause may pass."""
     if line.error is None and line.body is not None and (line.status or 200) < 400:
-        what = f"{ticket!r}: its line holds no readable answer: {line.body[:200]!r}."
+        what = f"{ticket}: its line holds no readable answer: {line.body[:200]!r}."
         return MalformedAnswer(what, ticket=ticket), False
     status, code, words = line_error(line.error, line.status, line.body)
     if code == "batch_expired":
-        return StepExpired(f"{ticket!r}: {words}", ticket=ticket), False
+        return StepExpired(f"{ticket}: {words}", ticket=ticket), False
     error = service_error(status, words, doing="its line of the batch", code=code or None, ticket=ticket)
     return error, judge_failed_job(status) is Verdict.RETRY

@@ -160,7 +160,7 @@ class Dispatch:
 
             def unknown(ticket: Ticket) -> StepError:
                 return SubmissionUnknown(
-                    f"{ticket!r}: its batch was sent without a reply, and looking for it failed ({what}). The service "
+                    f"{ticket}: its batch was sent without a reply, and looking for it failed ({what}). The service "
                     "may have accepted it and will then bill it.",
                     ticket=ticket,
                 )
@@ -215,6 +215,6 @@ def _refusal(reply: Reply, doing: str, kind: type[R] = Refused) -> R:  # type: i
 
 def _unreachable(ticket: Ticket, lost: WireError | None) -> StepError:
     return ServiceUnreachable(
-        f"{ticket!r} was not accepted: {lost}. Check base_url and the network; its batch was not created.",
+        f"{ticket} was not accepted: {lost}. Check base_url and the network; its batch was not created.",
         ticket=ticket,
     )

@@ -111,12 +111,12 @@ class FlexRoute:
         self._resubmits.pop(ticket, None)
         if job.status == "cancelled":
             self._shared.fail(
-                ticket, StepCancelled(f"{ticket!r} was cancelled at the service.", ticket=ticket), "cancelled"
+                ticket, StepCancelled(f"{ticket} was cancelled at the service.", ticket=ticket), "cancelled"
             )
             return
         answer = read_answer(ticket, text)
         if answer is None:
-            self._shared.fail(ticket, MalformedAnswer(f"{ticket!r} finished without a readable answer.", ticket=ticket))
+            self._shared.fail(ticket, MalformedAnswer(f"{ticket} finished without a readable answer.", ticket=ticket))
         else:
             self._shared.answer(ticket, *answer)
 

@@ -171,7 +171,7 @@ class Poller:
             self._end(
                 ticket,
                 MalformedAnswer(
-                    f"{ticket!r}: the service's text is no Response, {trouble.unreadable} times in a row: "
+                    f"{ticket}: the service's text is no Response, {trouble.unreadable} times in a row: "
                     f"{reply.text[:200]!r}. The job is kept: ask the same step again to read it again.",
                     ticket=ticket,
                 ),
@@ -193,7 +193,7 @@ class Poller:
         if isinstance(error, WireError):
             kind = "could not be reached" if isinstance(error, NotSent) else "gave no reply"
             error = ServiceUnreachable(
-                f"{ticket!r}: the service {kind} for {now - trouble.since:.0f} s ({error}). "
+                f"{ticket}: the service {kind} for {now - trouble.since:.0f} s ({error}). "
                 "The job goes on there: ask the same step again to collect it.",
                 ticket=ticket,
             )

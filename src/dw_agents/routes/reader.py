@@ -56,7 +56,7 @@ class Patience:
             Refused: patience is at its end.
         """
         if self._over():
-            raise Refused(str(error), lambda t: ServiceUnreachable(f"{t!r}: reading it failed: {error}.", ticket=t))
+            raise Refused(str(error), lambda t: ServiceUnreachable(f"{t}: reading it failed: {error}.", ticket=t))
         await asyncio.sleep(self._shared.retries.pause(self._tries))
 
     async def replied(self, reply: Reply, doing: str) -> None:

@@ -78,7 +78,7 @@ class Shipment:
             self._end_all(refused.error)
         finally:
             # Whatever went wrong here, nobody hangs.
-            self._end_all(lambda t: MalformedAnswer(f"{t!r}: its batch ended without a word on it.", ticket=t))
+            self._end_all(lambda t: MalformedAnswer(f"{t}: its batch ended without a word on it.", ticket=t))
 
     def left(self, ticket: Ticket) -> None:
         """Count a caller who went away; when it was the last, the batch is stopped."""
@@ -169,7 +169,7 @@ class Shipment:
         blamed = {entry["line"] - 1: entry for entry in complaints if isinstance(entry.get("line"), int)}
         for number, ticket in self._collection.unanswered():
             if batch.status == "cancelled":
-                self._end(ticket, StepCancelled(f"{ticket!r}: its batch was cancelled at the service.", ticket=ticket))
+                self._end(ticket, StepCancelled(f"{ticket}: its batch was cancelled at the service.", ticket=ticket))
             elif batch.status == "expired":
                 self._end(ticket, _expired(ticket))
             elif batch.status == "failed":
@@ -181,7 +181,7 @@ class Shipment:
                 self._end(
                     ticket,
                     MalformedAnswer(
-                        f"{ticket!r}: its batch was {batch.status} without a readable line for it"
+                        f"{ticket}: its batch was {batch.status} without a readable line for it"
                         f"{self._collection.unreadable_note()}. Ask the step again.",
                         ticket=ticket,
                     ),
@@ -242,7 +242,7 @@ class Shipment:
 
 def _expired(ticket: Ticket) -> StepExpired:
     return StepExpired(
-        f"{ticket!r}: its completion window passed before the service ran it; ask the step again.", ticket=ticket
+        f"{ticket}: its completion window passed before the service ran it; ask the step again.", ticket=ticket
     )
 
 

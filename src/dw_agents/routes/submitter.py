@@ -28,6 +28,8 @@ __all__ = ["Submitter"]
 
 log = logging.getLogger("dw_agents")
 
+_LONG_WAIT: Final = 10.0
+"""Seconds that a service may ask to wait without the user being told."""
 _UNKNOWN_IN_A_ROW: Final = 3
 """Lost replies one after the other that count as push-back; a single one is bad luck."""
 
@@ -173,7 +175,10 @@ class Submitter:
                 self._later(submission, delay)
             return False, None
         self._pushed_back(submission, error)
-        return True, retry_after(reply.headers, time.time())
+        wait = retry_after(reply.headers, time.time())
+        if wait is not None and wait >= _LONG_WAIT:
+            log.warning("The service asks to wait %.0f s before the next submission (%s).", wait, error)
+        return True, wait
 
     def _succeeded(self) -> None:
         self._last_success = self._shared.clock()
@@ -198,7 +203,8 @@ class Submitter:
         self._unreachable = max(self._unreachable, submission.tries - 1) + 1
         delay = submission.retries.delay(self._unreachable, 0.0, error)
         if delay is not None:
-            log.info("%s; trying again in %.1f s", error, delay)
+            # Said once: a user who waits must know why.
+            log.log(logging.WARNING if self._unreachable == 1 else logging.INFO, "%s; trying again", error)
             self._shared.tally.count("retries")
             self._queue.appendleft(submission)
             return delay
@@ -209,7 +215,7 @@ class Submitter:
             self._failed(
                 each.ticket,
                 ServiceUnreachable(
-                    f"{each.ticket!r} was not sent: {error}, after {tries} tries. "
+                    f"{each.ticket} was not sent: {error}, after {tries} tries. "
                     "Check base_url, the network and the proxy variables; nothing was accepted or paid.",
                     ticket=each.ticket,
                 ),
@@ -223,10 +229,10 @@ class Submitter:
         self._unknown_in_a_row += 1
         resend = (ticket.step.on_unknown or shared.on_unknown) == "resend" and submission.retries.patience > 0
         if ticket.done():
-            log.warning("%r was cancelled, but its submission got no reply: it may run unseen.", ticket)
+            log.warning("%s was cancelled, but its submission got no reply: it may run unseen.", ticket)
         elif resend and not submission.resends:
             submission.resends += 1
-            log.warning("%r got no usable reply (%s); it is sent once more and may be paid twice.", ticket, what)
+            log.warning("%s got no usable reply (%s); it is sent once more and may be paid twice.", ticket, what)
             shared.tally.count("possible_duplicates")
             self._later(submission, submission.retries.pause(1))
         else:
@@ -234,7 +240,7 @@ class Submitter:
             self._failed(
                 ticket,
                 SubmissionUnknown(
-                    f"{ticket!r} was sent {sent} without a usable reply ({what}); the service may have accepted it and "
+                    f"{ticket} was sent {sent} without a usable reply ({what}); the service may have accepted it and "
                     'will then bill it. To send it again knowingly, ask it with on_unknown="resend".',
                     ticket=ticket,
                 ),
@@ -249,7 +255,7 @@ class Submitter:
             return
         wait = self._shared.budget.spend(self._shared.clock())
         if wait > 0.0:
-            log.info("%r waits %.1f s for the retry budget.", submission.ticket, wait)
+            log.info("%s waits %.1f s for the retry budget.", submission.ticket, wait)
             self._later(submission, wait)
             return
         self._queue.appendleft(submission)

@@ -184,7 +184,7 @@ def service_error(
     number = f" ({status})" if status is not None else ""
     mend = _MENDS.get(kind)
     return kind(
-        f"{_name(ticket)}: {doing} failed{number}{said}." + (f" {mend}" if mend else ""),
+        f"{ticket}: {doing} failed{number}{said}." + (f" {mend}" if mend else ""),
         status=status,
         code=code,
         body=body,
@@ -230,9 +230,3 @@ def job_error(job: Job, ticket: Ticket) -> tuple[ServiceError, int | None]:
         ticket=ticket,
     )
     return error, status
-
-
-def _name(ticket: Ticket) -> str:
-    step = ticket.step
-    what = f"step {step.label!r}" if step.label else "step"
-    return f"{what} ({step.model}, {step.service_tier}{f', {ticket.response_id}' if ticket.response_id else ''})"
