@@ -7,7 +7,6 @@ Owns: the thread, its event loop, the hand-over of steps to it, deadlines, and t
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sys
 import threading
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from dw_agents.ticket import Ticket
 
 __all__ = ["Runtime"]
-
-log = logging.getLogger("dw_agents")
 
 _LONGEST_TIMER = 1e8
 
@@ -114,10 +111,7 @@ class Runtime:
         self._scheduled = False
         while self._inbox:
             call, args = self._inbox.popleft()
-            try:
-                call(*args)
-            except Exception:
-                log.exception("dw-agents: an internal error; please report it")
+            call(*args)
 
     def _run(self, account: Account, settings: Settings, tally: Tally) -> None:
         asyncio.set_event_loop(self._loop)
@@ -168,10 +162,12 @@ class Runtime:
             handle = self._loop.call_later(min(step.timeout, _LONGEST_TIMER), self._expire, ticket)
             self._deadlines[ticket] = handle
             ticket.add_done_callback(lambda: self._hand_over(self._cancel_deadline, ticket))
-        self._routes[step.service_tier].start(ticket, body)
+        with self._shared.guarded(ticket):
+            self._routes[step.service_tier].start(ticket, body)
 
     def _abandon(self, ticket: Ticket) -> None:
-        self._routes[ticket.step.service_tier].abandon(ticket)
+        with self._shared.guarded(ticket):
+            self._routes[ticket.step.service_tier].abandon(ticket)
 
     def _expire(self, ticket: Ticket) -> None:
         step = ticket.step

@@ -198,9 +198,12 @@ async def test_a_refused_connection_is_tried_again_and_then_ends_every_waiting_s
 
 async def test_a_service_that_comes_back_is_noticed(free_address: str) -> None:
     port = int(free_address.rsplit(":", 1)[1].split("/", maxsplit=1)[0])
-    patient = Retries(wait=tenacity.wait_fixed(0.05), stop=tenacity.stop_after_attempt(200))
+    patient = Retries(wait=tenacity.wait_fixed(0.2), stop=tenacity.stop_after_attempt(20))
     with Engine(api_key="dw-test-key", base_url=free_address, retries=patient) as engine:
         tickets = [engine.submit(step(i)) for i in range(50)]
+        impatient = engine.submit(step(max_retries=0))
+        with pytest.raises(ServiceUnreachable, match="after 1 try"):
+            await impatient
         assert eventually(lambda: engine.receipt().requests.get("submit", 0) > 0)
         with Emulator(port=port) as emulator:
             for ticket in tickets:

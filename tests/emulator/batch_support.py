@@ -110,22 +110,26 @@ async def named(api: Api, file: str, query: str = "") -> list[str]:
 
 
 class GatedBackend(ScriptedBackend):
-    """Holds every call until the test lets some pass."""
+    """Holds every call until the test lets some pass, first come first served."""
 
     def __init__(self) -> None:
         super().__init__()
         self.allowed = 0
-        self.waiting = 0
         self.most = 0
+        self._queue: list[dict[str, Any]] = []
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
 
     async def chat(self, request: dict[str, Any]) -> dict[str, Any]:
-        self.waiting += 1
+        self._queue.append(request)
         self.most = max(self.most, self.waiting)
         try:
             # The test's thread has no event of this loop to set.
-            while self.allowed <= 0:  # noqa: ASYNC110
+            while self.allowed <= 0 or self._queue[0] is not request:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
             self.allowed -= 1
         finally:
-            self.waiting -= 1
+            self._queue = [one for one in self._queue if one is not request]
         return await super().chat(request)

@@ -86,7 +86,7 @@ async def test_results_come_in_input_order_with_what_became_of_each() -> None:
     async with serving(backend, faults=faults) as api:
         ident = await start(api, lines(5))
         backend.allowed = 2
-        await until(lambda: api.emulator.batch(ident).completed == 2)
+        await until(lambda: api.emulator.batch(ident).completed == 2 and backend.waiting == 1)
         answer = await api("GET", f"/batches/{ident}/results")
         page = await api("GET", f"/batches/{ident}/results?skip=1&limit=2")
         failed = await api("GET", f"/batches/{ident}/results?status=failed")

@@ -23,7 +23,7 @@ def test_the_readmes_code_runs_top_to_bottom(
     monkeypatch.setenv("DOUBLEWORD_BASE_URL", emulator.base_url)
     names: dict[str, Any] = {"__name__": "readme"}
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(blocks) >= 7
+    assert len(blocks) >= 10
     for block in blocks:
         exec(compile(block, str(README), "exec"), names)
     assert "717710" in names["state"]["messages"][-1].text
@@ -31,8 +31,10 @@ def test_the_readmes_code_runs_top_to_bottom(
     assert len(names["answers"]) == 100
     assert "291940" in names["states"][1]["messages"][-1].text
     assert "flex" in capsys.readouterr().out
+    assert len(names["vectors"]) == 1000
     counts = emulator.counters.snapshot()
-    assert counts.realtime == 1  # the one call that asked for it
+    assert counts.realtime == 2  # the one call that asked for it, and the query
+    assert (counts.batches, counts.lines) == (3, 100 + 1 + 4)
 
 
 def test_the_readme_names_every_verdict_that_users_meet() -> None:

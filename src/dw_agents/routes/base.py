@@ -6,12 +6,16 @@ route.
 
 from __future__ import annotations
 
+import logging
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dw_agents.errors import MalformedAnswer
+
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
     from dw_agents.errors import StepError
     from dw_agents.receipt import Tally
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
     from dw_agents.wire.http import Connection
 
 __all__ = ["Route", "Shared"]
+
+log = logging.getLogger("dw_agents")
 
 
 class Route(Protocol):
@@ -77,6 +83,15 @@ class Shared:
     def fail(self, ticket: Ticket, error: StepError, state: TicketStatus = "failed") -> None:
         """End a ticket with what went wrong."""
         self._end(ticket, state, error=error)
+
+    @contextmanager
+    def guarded(self, ticket: Ticket) -> Iterator[None]:
+        """End the ticket when what is done here breaks: nobody hangs because of a defect of ours."""
+        try:
+            yield
+        except Exception as error:
+            log.exception("dw-agents: an internal error; please report it")
+            self.fail(ticket, MalformedAnswer(f"{ticket}: an internal error of dw-agents: {error!r}.", ticket=ticket))
 
     def forget(self, ticket: Ticket) -> bool:
         """Count a ticket that its caller ended; False if it was counted before."""

@@ -122,7 +122,8 @@ class Poller:
             pushed_back = isinstance(error, NotSent) or self._failures_in_a_row >= _FAILURES_IN_A_ROW
         else:
             if not ticket.done():
-                pushed_back, wait = self._judge(ticket, reply)
+                with self._shared.guarded(ticket):
+                    pushed_back, wait = self._judge(ticket, reply)
         finally:
             self._pace.end(epoch, shared.clock(), pushed_back=pushed_back, wait=wait)
             self._pump()

@@ -136,7 +136,7 @@ class Submitter:
                 "POST", ticket.step.endpoint, submission.body, timeout=self._timeout
             )
         except NotSent as error:
-            pushed_back, wait = True, self._not_sent(submission, error)
+            pushed_back, wait = True, self._not_sent(submission, error, news=epoch == self._pace.epoch)
         except ReplyLost as error:
             found = salvage_id(error.partial) if error.status is not None and error.status < 300 else None
             if found is not None and self._salvage is not None:
@@ -144,7 +144,8 @@ class Submitter:
             else:
                 pushed_back = self._unknown(submission, str(error))
         else:
-            pushed_back, wait = self._judge(submission, reply)
+            with shared.guarded(ticket):
+                pushed_back, wait = self._judge(submission, reply)
         finally:
             self._sending.pop(ticket, None)
             self._pace.end(epoch, shared.clock(), pushed_back=pushed_back, wait=wait)
@@ -198,29 +199,36 @@ class Submitter:
         self._shared.tally.count("retries")
         self._queue.appendleft(submission)
 
-    def _not_sent(self, submission: _Submission, error: NotSent) -> float:
-        """Put a step that did not leave back at the head of the queue; returns how long everyone waits."""
-        self._unreachable = max(self._unreachable, submission.tries - 1) + 1
-        delay = submission.retries.delay(self._unreachable, 0.0, error)
-        if delay is not None:
+    def _not_sent(self, submission: _Submission, error: NotSent, *, news: bool) -> float:
+        """Put a step that did not leave back at the head of the queue; returns how long everyone waits.
+
+        Args:
+            submission: the step.
+            error: what happened.
+            news: whether it left after the last pause; a burst of failures is one failure of the service.
+        """
+        shared = self._shared
+        self._unreachable += news
+        delay = shared.retries.delay(max(1, self._unreachable), 0.0, error)
+        if delay is None:
+            # What one step found out in so many tries need not be found out again by each that waits behind it.
+            waiting, self._queue = [submission, *self._queue], deque()
+            tries, self._unreachable = self._unreachable, 0
+            for each in waiting:
+                self._failed(each.ticket, _not_reached(each.ticket, error, tries))
+            return 0.0
+        if news and self._unreachable == 1:
             # Said once: a user who waits must know why.
-            log.log(logging.WARNING if self._unreachable == 1 else logging.INFO, "%s; trying again", error)
-            self._shared.tally.count("retries")
+            log.warning("%s; trying again", error)
+        if (
+            submission.ticket.step.max_retries is not None
+            and submission.retries.delay(submission.tries, 0.0, error) is None
+        ):
+            self._failed(submission.ticket, _not_reached(submission.ticket, error, submission.tries))
+        else:
+            shared.tally.count("retries")
             self._queue.appendleft(submission)
-            return delay
-        # What one step found out in so many tries need not be found out again by each that waits behind it.
-        waiting, self._queue = [submission, *self._queue], deque()
-        tries, self._unreachable = self._unreachable, 0
-        for each in waiting:
-            self._failed(
-                each.ticket,
-                ServiceUnreachable(
-                    f"{each.ticket} was not sent: {error}, after {tries} tries. "
-                    "Check base_url, the network and the proxy variables; nothing was accepted or paid.",
-                    ticket=each.ticket,
-                ),
-            )
-        return 0.0
+        return delay
 
     def _unknown(self, submission: _Submission, what: str) -> bool:
         """Resolve a submission that may have been accepted; returns whether it counts as push-back."""
@@ -260,3 +268,11 @@ class Submitter:
             return
         self._queue.appendleft(submission)
         self._pump()
+
+
+def _not_reached(ticket: Ticket, error: NotSent, tries: int) -> ServiceUnreachable:
+    return ServiceUnreachable(
+        f"{ticket} was not sent: {error}, after {tries} {'try' if tries == 1 else 'tries'}. "
+        "Check base_url, the network and the proxy variables; nothing was accepted or paid.",
+        ticket=ticket,
+    )

@@ -32,7 +32,8 @@ class Pace:
         self._enough = float(limit)
         """The allowance from which it grows slowly."""
         self._closed_until = 0.0
-        self._epoch = 0
+        self.epoch = 0
+        """How often it has paused: a request that began in an earlier epoch brings no news."""
         self._taken = 0
         self._refusals = 0
 
@@ -45,7 +46,7 @@ class Pace:
     def begin(self) -> int:
         """Count a request as under way; returns the epoch to hand back to ``end``."""
         self.under_way += 1
-        return self._epoch
+        return self.epoch
 
     def end(self, epoch: int, now: float, *, pushed_back: bool = False, wait: float | None = None) -> None:
         """Count a request as over.
@@ -63,7 +64,7 @@ class Pace:
             growth = 1.0 if self._allowance < self._enough else 1.0 / self._allowance
             self._allowance = min(float(self.limit), self._allowance + growth)
             return
-        if epoch == self._epoch:
+        if epoch == self.epoch:
             pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**self._refusals) if wait is None else wait
             self._closed_until = max(self._closed_until, now + pause)
             self._allowance = max(1.0, min(self._allowance / 2.0, float(self._taken or 1)))
@@ -71,6 +72,6 @@ class Pace:
                 self._enough = self._allowance
             self._refusals += 1
             self._taken = 0
-            self._epoch += 1
+            self.epoch += 1
         elif wait is not None:
             self._closed_until = max(self._closed_until, now + wait)
