@@ -40,7 +40,7 @@ class _Key:
     __slots__ = ("jobs", "latencies", "parked", "seen", "watched", "watching")
 
     def __init__(self) -> None:
-        self.jobs: set[_Job] = set()
+        self.jobs: dict[_Job, None] = {}
         self.latencies = Latencies()
         self.parked: deque[_Job] = deque()
         self.seen = 0
@@ -90,7 +90,7 @@ class PollSchedule:
         group = self._keys.setdefault(key, _Key())
         job = _Job(id_, group, now, scout=group.seen % _SCOUT_EVERY == 0)
         group.seen += 1
-        group.jobs.add(job)
+        group.jobs[job] = None
         self._jobs[id_] = job
         self._place(job, now)
 
@@ -157,7 +157,7 @@ class PollSchedule:
         """Forget a job that nobody waits for any more."""
         job = self._jobs.pop(id_, None)
         if job is not None:
-            job.key.jobs.discard(job)
+            job.key.jobs.pop(job, None)
             self._unwatch(job)
 
     def _plan_again(self, key: _Key, now: float) -> None:
