@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dw_agents.schedule.window import Limits
     from dw_agents.step import OnUnknown
 
-__all__ = ["DEFAULT_BASE_URL", "Account", "Secret", "Settings", "resolve_account"]
+__all__ = ["DEFAULT_BASE_URL", "Account", "Secret", "Settings", "check_headers", "resolve_account"]
 
 DEFAULT_BASE_URL: Final = "https://api.doubleword.ai/v1"
 KEY_VARIABLE: Final = "DOUBLEWORD_API_KEY"
@@ -101,6 +101,20 @@ def resolve_account(api_key: object = None, base_url: str | None = None, *, home
     return Account(_key(api_key, home), _address(base_url))
 
 
+def check_headers(headers: Mapping[str, object]) -> None:
+    """Refuse headers that HTTP cannot carry.
+
+    Raises:
+        ConfigurationError: names the header.
+    """
+    for name, value in headers.items():
+        good = isinstance(name, str) and isinstance(value, str) and name.isascii()
+        if not good or not name.strip() or any(char in f"{name}{value}" for char in "\r\n\0"):
+            raise ConfigurationError(
+                f"headers[{name!r}] must be one line of text, with a name of plain letters.", field="headers"
+            )
+
+
 def _key(given: object, home: Path | None) -> Secret:
     found = _reveal(given)
     if found is None:
@@ -170,7 +184,9 @@ def _address(given: str | None) -> str:
         valid = False
     if not valid:
         raise ConfigurationError(
-            f"base_url {found!r} is no http(s) address; for example {DEFAULT_BASE_URL!r}.", field="base_url"
+            # Not repeated here: a key may have been put into the wrong argument.
+            f"base_url is no http(s) address; for example {DEFAULT_BASE_URL!r}.",
+            field="base_url",
         )
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigurationError(

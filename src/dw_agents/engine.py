@@ -13,7 +13,7 @@ import weakref
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
-from dw_agents.config import Account, Settings, resolve_account
+from dw_agents.config import Account, Settings, check_headers, resolve_account
 from dw_agents.errors import ConfigurationError, EngineClosed
 from dw_agents.receipt import Receipt, Tally
 from dw_agents.step import OnUnknown, Step, check
@@ -74,6 +74,7 @@ class Engine:
             raise ConfigurationError(f"on_unknown={on_unknown!r} must be 'resend' or 'raise'.", field="on_unknown")
         if not max_polls_per_second >= 1:
             raise ConfigurationError("max_polls_per_second must be at least 1.", field="max_polls_per_second")
+        check_headers(headers or {})
         self.account = resolve_account(api_key, base_url)
         self._settings = Settings(
             on_unknown, retries, dict(headers or {}), ssl_context, max_polls_per_second, batch_limits
@@ -123,8 +124,14 @@ class Engine:
 
         body = encode(step)
         runtime = self._running()
-        ticket = Ticket(step, submitted_at=time.monotonic(), owner_thread=runtime.thread_id, on_cancel=runtime.abandon)
-        runtime.take(ticket, body)
+        ticket = Ticket(
+            step,
+            body=body,
+            submitted_at=time.monotonic(),
+            owner_thread=runtime.thread_id,
+            on_cancel=runtime.abandon,
+        )
+        runtime.take(ticket)
         return ticket
 
     def run(self, step: Step) -> Answer:

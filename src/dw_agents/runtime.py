@@ -7,6 +7,7 @@ Owns: the thread, its event loop, the hand-over of steps to it, deadlines, and t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import threading
@@ -54,6 +55,7 @@ class Runtime:
         self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._scheduled = False
         self._stopping = False
+        self._ended = False
         self._deadlines: dict[Ticket, asyncio.TimerHandle] = {}
         self._loop = _new_loop()
         self._started = threading.Event()
@@ -73,13 +75,14 @@ class Runtime:
         """Of the network thread, so that a blocking wait on it can be refused."""
         return self._thread.ident
 
-    def take(self, ticket: Ticket, body: bytes) -> None:
+    def take(self, ticket: Ticket) -> None:
         """Hand a step to the network thread; from any thread, without waiting."""
-        self._hand_over(self._start, ticket, body)
+        self._hand_over(self._start, ticket)
 
     def abandon(self, ticket: Ticket) -> None:
         """Tell the network thread that a ticket was cancelled by its caller; from any thread."""
-        self._hand_over(self._abandon, ticket)
+        with contextlib.suppress(EngineClosed):  # then it has ended everything that was open
+            self._hand_over(self._abandon, ticket)
 
     def stop(self, timeout: float) -> None:
         """Cancel what is open, wait for the service at most ``timeout`` seconds, and end the thread."""
@@ -98,14 +101,19 @@ class Runtime:
             self._hand_over(self._retire)
 
     def _hand_over(self, call: Callable[..., None], *args: Any) -> None:
-        self._inbox.append((call, args))
+        item = (call, args)
+        self._inbox.append(item)
         # One wake-up serves everything that is handed over before the thread gets to it.
-        if not self._scheduled:
+        if not self._scheduled and not self._ended:
             self._scheduled = True
-            try:
+            with contextlib.suppress(RuntimeError):  # the loop was closed just now: see below
                 self._loop.call_soon_threadsafe(self._drain)
-            except RuntimeError as error:
-                raise EngineClosed("The engine has stopped; make a new one.") from error
+        # Looked at after the hand-over, as the thread empties its inbox after it has set this: one of the two sees
+        # the other, so nothing is left lying.
+        if self._ended:
+            with contextlib.suppress(ValueError):  # the thread took it out, and acted on it
+                self._inbox.remove(item)
+            raise EngineClosed("The engine has stopped; make a new one.")
 
     def _drain(self) -> None:
         self._scheduled = False
@@ -123,6 +131,8 @@ class Runtime:
             self._started.set()
         if self._trouble is None:
             self._loop.run_forever()
+        self._ended = True
+        self._drain()
         self._loop.close()
 
     async def _build(self, account: Account, settings: Settings, tally: Tally) -> None:
@@ -145,7 +155,7 @@ class Runtime:
             "batch": BatchRoute(self._shared, settings.batch_limits or Limits()),
         }
 
-    def _start(self, ticket: Ticket, body: bytes) -> None:
+    def _start(self, ticket: Ticket) -> None:
         self.open.add(ticket)
         if ticket.done():
             self._shared.forget(ticket)
@@ -163,7 +173,7 @@ class Runtime:
             self._deadlines[ticket] = handle
             ticket.add_done_callback(lambda: self._hand_over(self._cancel_deadline, ticket))
         with self._shared.guarded(ticket):
-            self._routes[step.service_tier].start(ticket, body)
+            self._routes[step.service_tier].start(ticket)
 
     def _abandon(self, ticket: Ticket) -> None:
         with self._shared.guarded(ticket):

@@ -7,6 +7,8 @@ made it.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import sys
 import threading
@@ -88,7 +90,7 @@ class Ticket:
 
     __slots__ = (
         "_answer", "_done", "_error", "_on_cancel", "_owner_thread", "_pid", "_waiters", "_waiting",
-        "accepted_at", "ended_at", "polls", "possible_duplicates", "posts", "response_id", "state", "step",
+        "accepted_at", "body", "ended_at", "polls", "possible_duplicates", "posts", "response_id", "state", "step",
         "submitted_at",
     )  # fmt: skip
 
@@ -96,11 +98,14 @@ class Ticket:
         self,
         step: Step,
         *,
+        body: bytes = b"",
         submitted_at: float = 0.0,
         owner_thread: int | None = None,
         on_cancel: Callable[[Ticket], object] | None = None,
     ) -> None:
         self.step = step
+        self.body = body
+        """Encoded, until the end: what is sent again is what was asked, whatever became of the caller's object."""
         self.state: TicketStatus = "waiting"
         self.response_id: str | None = None
         self.posts = self.polls = self.possible_duplicates = 0
@@ -200,6 +205,12 @@ class Ticket:
         if self._done:
             callback()
 
+    def progress(self, state: TicketStatus) -> None:
+        """Note how far the step is, unless it has ended; for the routes."""
+        with _lock:
+            if not self._done:
+                self.state = state
+
     def settle(
         self,
         *,
@@ -214,8 +225,14 @@ class Ticket:
                 return False
             self._answer, self._error, self.state = answer, error, state
             self._done = True
+            self.body = b""
         while self._waiters:
-            self._waiters.pop()()
+            try:
+                self._waiters.pop()()
+            except IndexError:
+                break  # the last one has just gone by itself
+            except Exception:
+                logging.getLogger("dw_agents").exception("a done callback of %s failed", self)
         # In a forked child the engine behind the ticket is the parent's, and so is the step.
         if by_caller and self._on_cancel is not None and self._pid == os.getpid():
             self._on_cancel(self)
@@ -239,7 +256,10 @@ class Ticket:
             )
         ended = threading.Event()
         self.add_done_callback(ended.set)
-        return ended.wait(timeout)
+        try:
+            return ended.wait(timeout)
+        finally:
+            self._forget(ended.set)
 
     async def _wait_outcome(self) -> Answer:
         if not self._done:
@@ -256,7 +276,15 @@ class Ticket:
         self._check_process()
         wait, wake = _alarm()
         self.add_done_callback(wake)
-        await wait
+        try:
+            await wait
+        finally:
+            self._forget(wake)
+
+    def _forget(self, callback: Callable[[], object]) -> None:
+        # Who looks again and again must not leave a callback behind each time.
+        with contextlib.suppress(ValueError):
+            self._waiters.remove(callback)
 
     def _arrive(self) -> None:
         with _lock:

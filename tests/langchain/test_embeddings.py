@@ -197,15 +197,28 @@ async def test_a_cancelled_task_cancels_its_batch(make_emulator: MakeEmulator) -
     assert sum(embeddings.engine.snapshot().values()) == 0
 
 
-async def test_a_caller_who_leaves_before_the_upload_sends_nothing(emulator: Emulator) -> None:
-    embeddings = embeddings_for(emulator)
+@pytest.mark.parametrize("submitted", [1, 5, 10])
+async def test_a_caller_who_leaves_before_the_upload_sends_nothing(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, submitted: int
+) -> None:
+    """Also one who leaves between two of its own submissions."""
+    embeddings = embeddings_for(emulator, chunk_size=1)
+    engine, submit = embeddings.engine, embeddings.engine.submit
+    tickets: list[Any] = []
+
+    def submit_and_leave(step: Any) -> Any:
+        tickets.append(submit(step))
+        if len(tickets) == submitted:
+            asyncio.get_running_loop().call_soon(task.cancel)
+        return tickets[-1]
+
+    monkeypatch.setattr(engine, "submit", submit_and_leave)
     task = asyncio.create_task(embeddings.aembed_documents(TEXTS))
-    while not embeddings.engine.snapshot()["waiting"]:  # noqa: ASYNC110 - no event tells of it
-        await asyncio.sleep(0)
-    task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.to_thread(embeddings.engine.close)
+    assert [ticket.status for ticket in tickets] == ["cancelled"] * submitted
+    while sum(engine.snapshot().values()):  # noqa: ASYNC110 - no event tells of it
+        await asyncio.sleep(0.01)
     assert emulator.counters.requests == 0
 
 

@@ -32,7 +32,7 @@ log = logging.getLogger("dw_agents")
 class Route(Protocol):
     """One way for a step to travel; everything here runs on the engine's thread."""
 
-    def start(self, ticket: Ticket, body: bytes) -> None:
+    def start(self, ticket: Ticket) -> None:
         """Take up a step; its ticket will be settled, whatever happens."""
 
     def abandon(self, ticket: Ticket) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dw_agents.routes.shipment import Shipment
 from dw_agents.schedule.window import Limits, Window
-from dw_agents.wire.responses import encode
 
 if TYPE_CHECKING:
     import asyncio
@@ -60,17 +59,17 @@ class BatchRoute:
         self._aboard: dict[Ticket, Shipment] = {}
         self._resubmits: dict[Ticket, int] = {}
 
-    def start(self, ticket: Ticket, body: bytes) -> None:
+    def start(self, ticket: Ticket) -> None:
         """Add a step to the batch of its kind that is being collected."""
         step = ticket.step
         kind = Kind(step.endpoint, step.model, step.completion_window or "24h")
         collector = self._collectors.get(kind)
         if collector is None:
             collector = self._collectors[kind] = _Collector(self._limits)
-        size = len(body) + _LINE_OVERHEAD
+        size = len(ticket.body) + _LINE_OVERHEAD
         if collector.steps and not collector.window.fits(size):
             self._ship(kind, collector)
-        collector.steps[ticket] = body
+        collector.steps[ticket] = ticket.body
         collector.window.joined(size, self._shared.clock())
         self._watch(kind, collector)
 
@@ -105,20 +104,20 @@ class BatchRoute:
             return
         self._resubmits[ticket] = tried + 1
         self._shared.tally.count("resubmitted")
-        ticket.state = "waiting"
+        ticket.progress("waiting")
         ticket.response_id = ticket.accepted_at = None
-        self.start(ticket, encode(ticket.step))
+        self.start(ticket)
 
     def ended(self, ticket: Ticket) -> None:
         """Forget a step that has its end."""
         self._aboard.pop(ticket, None)
         self._resubmits.pop(ticket, None)
 
-    def answered(self, kind: Kind, callers: int) -> None:
-        """Take note of callers who may come back with their next step."""
+    def answered(self, kind: Kind) -> None:
+        """Take note of a caller who may come back with its next step."""
         collector = self._collectors[kind]
-        collector.out -= callers
-        collector.window.answered(callers, self._shared.clock())
+        collector.out -= 1
+        collector.window.answered(1, self._shared.clock())
         self._watch(kind, collector)
 
     def launch(self, kind: Kind, steps: dict[Ticket, bytes]) -> None:

@@ -39,13 +39,13 @@ class Collection:
 
     Args:
         shared: of the engine.
-        delivered: called with the number of steps that were answered by one read.
+        answered: called for each step that has its answer.
         failed: called for a line that failed, with whether the cause may pass.
     """
 
-    def __init__(self, shared: Shared, delivered: Callable[[int], None], failed: _LineFailed) -> None:
+    def __init__(self, shared: Shared, answered: Callable[[Ticket], None], failed: _LineFailed) -> None:
         self._shared = shared
-        self._delivered = delivered
+        self._answered = answered
         self._failed = failed
         self._tickets: dict[str, Ticket] = {}
         self._ids: dict[Ticket, str] = {}
@@ -81,20 +81,21 @@ class Collection:
         """Count a poll of the batch for each step in it."""
         for ticket in self._ids:
             ticket.polls += 1
-            ticket.state = "in_progress"
+            ticket.progress("in_progress")
 
-    async def read(self, file_id: str, *, again: bool) -> None:
+    async def read(self, file_id: str, *, again: bool, visible_since: float | None = None) -> None:
         """Read a file on from where the last read ended, or from its start, until the server has no more.
 
         Args:
             file_id: of the output or the error file.
             again: read it from its start; lines that were seen before are passed over.
+            visible_since: when its batch was created, if it may not be visible yet.
 
         Raises:
             Refused: it cannot be read.
         """
         skip = 0 if again else self.received
-        patience = Patience(self._shared)
+        patience = Patience(self._shared, visible_since)
         while True:
             # Doubleword knows `skip` and ignores `offset`, which its older documents and others use.
             query = f"?skip={skip}&offset={skip}" if skip else ""
@@ -121,24 +122,16 @@ class Collection:
 
     async def _hand_out(self, incoming: Incoming) -> int:
         """Hand out the lines of a download as they come; returns how many there were."""
-        lines, seen, open_before = Lines(), 0, len(self._tickets)
-        try:
-            async for chunk in incoming.chunks:
-                for text in lines.feed(chunk):
-                    seen += 1
-                    self._line(text)
-            last = lines.end()
-            if last is not None:
+        lines, seen = Lines(), 0
+        async for chunk in incoming.chunks:
+            for text in lines.feed(chunk):
                 seen += 1
-                self._line(last)
-        finally:
-            answered = open_before - len(self._tickets) - self._failed_in_read
-            self._failed_in_read = 0
-            if answered:
-                self._delivered(answered)
+                self._line(text)
+        last = lines.end()
+        if last is not None:
+            seen += 1
+            self._line(last)
         return seen
-
-    _failed_in_read = 0
 
     def _line(self, text: bytes) -> None:
         line = read_line(text)
@@ -153,9 +146,9 @@ class Collection:
         if line.error is None and line.body is not None and (line.status or 200) < 400:
             answer = read_answer(ticket, line.body)
             if answer is not None:
+                self._answered(ticket)
                 self._shared.answer(ticket, *answer)
                 return
-        self._failed_in_read += 1
         error, passing = _error_of(line, ticket)
         self._failed(ticket, error, passing=passing)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 
 from dw_agents.errors import ServiceUnreachable, StepError, SubmissionUnknown
-from dw_agents.routes.reader import Refused, read
+from dw_agents.routes.reader import VISIBLE_WITHIN, Refused, read
 from dw_agents.schedule.retries import Verdict, judge_submission, retry_after
 from dw_agents.wire import batches
 from dw_agents.wire.http import NotSent, Reply, WireError
@@ -68,8 +68,12 @@ class Dispatch:
         self._kind = kind
         self._token = token
         self._sleep = sleep
-        self._tries = 0
-        self._since = shared.clock()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Count the tries of one kind of request: ``tries`` for ``stop``, ``refusals`` for the pause alone."""
+        self._tries = self._refusals = 0
+        self._since = self._shared.clock()
 
     async def upload(self, lines: Sequence[bytes]) -> str | None:
         """Upload the file; returns its id, or None when nobody wants it any more.
@@ -79,6 +83,7 @@ class Dispatch:
             BadLine: without one line it would be taken.
             Refused: it will not be taken.
         """
+        self._begin()
         uncertain = False
         while True:
             self._shared.tally.request("upload")
@@ -104,6 +109,7 @@ class Dispatch:
         Raises:
             Refused: it will not be created.
         """
+        self._begin()
         body = msgspec.json.encode(
             {
                 "input_file_id": file_id,
@@ -119,7 +125,8 @@ class Dispatch:
             if batch is not None:
                 return batch
             verdict = _judge(reply, lost)
-            if verdict is Verdict.FATAL and reply is not None:
+            lagging = reply is not None and reply.status == 404 and self._shared.clock() - self._since < VISIBLE_WITHIN
+            if verdict is Verdict.FATAL and reply is not None and not lagging:
                 raise _refusal(reply, "creating its batch")
             if verdict is Verdict.UNKNOWN:
                 found = await self._find_batch()
@@ -135,7 +142,6 @@ class Dispatch:
         headers: dict[str, str] | None,
         timeout: float,  # noqa: ASYNC109 - handed on
     ) -> tuple[Reply | None, WireError | None]:
-        self._tries += 1
         try:
             return await self._shared.connection.request("POST", path, body, headers=headers, timeout=timeout), None  # type: ignore[arg-type]
         except WireError as error:
@@ -176,8 +182,12 @@ class Dispatch:
         """
         retries = self._shared.retries
         pushed_back = reply is not None and reply.status in {429, 503}
-        delay = retries.pause(self._tries) if pushed_back else retries.delay(self._tries, 0.0, lost or WireError())
-        if delay is None or self._shared.clock() - self._since >= retries.patience:
+        elapsed = self._shared.clock() - self._since
+        failure = lost or WireError(reply.text[:200] if reply is not None else "")
+        self._refusals += pushed_back
+        self._tries += not pushed_back
+        delay = retries.pause(self._refusals) if pushed_back else retries.delay(self._tries, elapsed, failure)
+        if delay is None or elapsed >= retries.patience:
             if reply is not None:
                 raise _refusal(reply, doing)
             raise Refused(str(lost), lambda t: _unreachable(t, lost))

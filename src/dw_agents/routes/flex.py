@@ -14,7 +14,7 @@ from dw_agents.routes.poller import Poller
 from dw_agents.routes.recall import Recall
 from dw_agents.routes.submitter import Submitter
 from dw_agents.schedule.retries import Verdict, judge_failed_job
-from dw_agents.wire.responses import UNFINISHED, Job, encode, job_error, read_answer, read_job
+from dw_agents.wire.responses import UNFINISHED, Job, job_error, read_answer, read_job
 
 if TYPE_CHECKING:
     from dw_agents.routes.base import Shared
@@ -49,22 +49,22 @@ class FlexRoute:
         self._recall = Recall()
         self._resubmits: dict[Ticket, int] = {}
 
-    def start(self, ticket: Ticket, body: bytes) -> None:
+    def start(self, ticket: Ticket) -> None:
         """Submit a step, or take over a job that was accepted for an equal one."""
         step = ticket.step
-        parked = self._recall.take(step)
+        parked = self._recall.take(ticket)
         if parked is not None:
             self._shared.tally.count("reattached")
             self._accepted(ticket, parked)
             return
-        spent = self._recall.spent(step, self._shared.clock())
+        spent = self._recall.spent(ticket, self._shared.clock())
         if isinstance(spent, SubmissionUnknown) and step.on_unknown != "resend":
             self._shared.fail(ticket, SubmissionUnknown(str(spent), ticket=ticket))
             return
         if spent is not None:
             # Asked again by a retry around the engine: one more try, not another round of them.
             self._resubmits[ticket] = self._shared.retries.resubmits
-        self._submitter.push(ticket, body)
+        self._submitter.push(ticket)
 
     def abandon(self, ticket: Ticket) -> None:
         """Forget a step, and cancel it at the service once it has been accepted."""
@@ -82,7 +82,7 @@ class FlexRoute:
     def _not_accepted(self, ticket: Ticket, error: StepError) -> None:
         self._resubmits.pop(ticket, None)
         if isinstance(error, SubmissionUnknown):
-            self._recall.spend(ticket.step, error, self._shared.clock())
+            self._recall.spend(ticket, error, self._shared.clock())
         self._shared.fail(ticket, error)
 
     def _accept(self, ticket: Ticket, body: bytes) -> bool:
@@ -101,7 +101,7 @@ class FlexRoute:
         if ticket not in self._shared.open:
             self._canceller.cancel(ticket)
             return
-        ticket.state = "queued"
+        ticket.progress("queued")
         self._poller.add(ticket)
 
     def _finished(self, ticket: Ticket, job: Job, text: bytes) -> None:
@@ -128,17 +128,17 @@ class FlexRoute:
             self._resubmits[ticket] = tried + 1
             self._shared.tally.count("resubmitted")
             ticket.response_id = ticket.accepted_at = None
-            ticket.state = "waiting"
-            self._submitter.push(ticket, encode(ticket.step), resubmitted=True)
+            ticket.progress("waiting")
+            self._submitter.push(ticket, resubmitted=True)
             return
         self._resubmits.pop(ticket, None)
         if passing:
-            self._recall.spend(ticket.step, error, self._shared.clock())
+            self._recall.spend(ticket, error, self._shared.clock())
         self._shared.fail(ticket, error)
 
     def _lost(self, ticket: Ticket, error: StepError) -> None:
         """End a step whose job could not be read; the job itself goes on and is kept for who asks again."""
         if ticket.response_id is not None and not isinstance(error, StepLost):
-            self._recall.park(ticket.step, ticket.response_id)
+            self._recall.park(ticket, ticket.response_id)
         self._resubmits.pop(ticket, None)
         self._shared.fail(ticket, error)

@@ -116,17 +116,22 @@ class Poller:
         shared.tally.request("poll")
         pushed_back, wait = False, None
         try:
-            reply = await shared.connection.request("GET", f"/responses/{ticket.response_id}", timeout=_TIMEOUT)
-        except WireError as error:
-            self._failed(ticket, error)
-            pushed_back = isinstance(error, NotSent) or self._failures_in_a_row >= _FAILURES_IN_A_ROW
-        else:
-            if not ticket.done():
-                with self._shared.guarded(ticket):
-                    pushed_back, wait = self._judge(ticket, reply)
+            with shared.guarded(ticket):
+                pushed_back, wait = await self._attempt(ticket)
         finally:
+            if ticket.done():
+                self.drop(ticket)
             self._pace.end(epoch, shared.clock(), pushed_back=pushed_back, wait=wait)
             self._pump()
+
+    async def _attempt(self, ticket: Ticket) -> tuple[bool, float | None]:
+        """Ask once and act on what comes; returns whether that is push-back and for how long."""
+        try:
+            reply = await self._shared.connection.request("GET", f"/responses/{ticket.response_id}", timeout=_TIMEOUT)
+        except WireError as error:
+            self._failed(ticket, error)
+            return isinstance(error, NotSent) or self._failures_in_a_row >= _FAILURES_IN_A_ROW, None
+        return (False, None) if ticket.done() else self._judge(ticket, reply)
 
     def _judge(self, ticket: Ticket, reply: Reply) -> tuple[bool, float | None]:
         """Act on a reply; returns whether it pushed back and for how long."""
@@ -159,7 +164,7 @@ class Poller:
         self._failures_in_a_row = 0
         self._trouble.pop(ticket, None)
         if job.status in UNFINISHED:
-            ticket.state = "in_progress" if job.status == "in_progress" else "queued"
+            ticket.progress("in_progress" if job.status == "in_progress" else "queued")
             self._schedule.unfinished(ticket, now)
             return
         self._schedule.finished(ticket, now, took=job.took)

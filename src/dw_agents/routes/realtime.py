@@ -32,9 +32,9 @@ class RealtimeRoute:
         self._shared = shared
         self._submitter = Submitter(shared, limit=_REQUESTS, timeout=_TIMEOUT, accept=self._accept, failed=shared.fail)
 
-    def start(self, ticket: Ticket, body: bytes) -> None:
+    def start(self, ticket: Ticket) -> None:
         """Send a step."""
-        self._submitter.push(ticket, body)
+        self._submitter.push(ticket)
 
     def abandon(self, ticket: Ticket) -> None:
         """Close the connection that the step waits on."""

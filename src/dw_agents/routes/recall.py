@@ -10,11 +10,9 @@ import hashlib
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 if TYPE_CHECKING:
     from dw_agents.errors import StepError
-    from dw_agents.step import Step
+    from dw_agents.ticket import Ticket
 
 __all__ = ["Recall"]
 
@@ -30,17 +28,17 @@ class Recall:
         self._parked: OrderedDict[bytes, deque[str]] = OrderedDict()
         self._spent: OrderedDict[bytes, tuple[float, StepError]] = OrderedDict()
 
-    def park(self, step: Step, response_id: str) -> None:
+    def park(self, ticket: Ticket, response_id: str) -> None:
         """Keep the id of an accepted job whose answer could not be read."""
-        self._parked.setdefault(_key(step), deque()).append(response_id)
+        self._parked.setdefault(_key(ticket), deque()).append(response_id)
         while len(self._parked) > _KEPT:
             self._parked.popitem(last=False)
 
-    def take(self, step: Step) -> str | None:
+    def take(self, ticket: Ticket) -> str | None:
         """Hand out, once, a job that was accepted for an equal step."""
         if not self._parked:
             return None
-        key = _key(step)
+        key = _key(ticket)
         ids = self._parked.get(key)
         if not ids:
             return None
@@ -49,22 +47,22 @@ class Recall:
             del self._parked[key]
         return found
 
-    def spend(self, step: Step, error: StepError, now: float) -> None:
+    def spend(self, ticket: Ticket, error: StepError, now: float) -> None:
         """Note that the tries that this step may have are used up."""
-        key = _key(step)
+        key = _key(ticket)
         self._spent[key] = (now, error)
         self._spent.move_to_end(key)
         while len(self._spent) > _KEPT:
             self._spent.popitem(last=False)
 
-    def spent(self, step: Step, now: float) -> StepError | None:
+    def spent(self, ticket: Ticket, now: float) -> StepError | None:
         """Return how an equal step ended within the last minute, when its tries were used up."""
         while self._spent and next(iter(self._spent.values()))[0] <= now - _SPENT_FOR:
             self._spent.popitem(last=False)
-        found = self._spent.get(_key(step)) if self._spent else None
+        found = self._spent.get(_key(ticket)) if self._spent else None
         return found[1] if found else None
 
 
-def _key(step: Step) -> bytes:
-    asked = (step.scope, step.endpoint, step.service_tier, step.body)
-    return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).digest()
+def _key(ticket: Ticket) -> bytes:
+    step = ticket.step
+    return hashlib.sha256(f"{step.scope}\0{step.endpoint}\0".encode() + ticket.body).digest()

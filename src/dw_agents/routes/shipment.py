@@ -7,6 +7,7 @@ Owns: following and cancelling one batch, and what each of its endings means for
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -43,7 +44,7 @@ class _Owner(Protocol):
 
     def again(self, ticket: Ticket, error: StepError) -> None: ...
     def ended(self, ticket: Ticket) -> None: ...
-    def answered(self, kind: Kind, callers: int) -> None: ...
+    def answered(self, kind: Kind) -> None: ...
     def launch(self, kind: Kind, steps: dict[Ticket, bytes]) -> None: ...
 
 
@@ -62,20 +63,25 @@ class Shipment:
         self._owner = owner
         self._kind = kind
         self._steps = steps
-        self._collection = Collection(shared, self._leave, self._line_failed)
+        self._collection = Collection(shared, self._answered, self._line_failed)
         self._abandoned = asyncio.Event()
-        self._waiting = len(steps)
+        self._waiting = set(steps)
+        """Whose callers have neither an answer nor an error, and have not left."""
+        self._over = False
         self._unwanted = False
         """Whether a caller left whose line may still be running."""
 
     async def run(self) -> None:
         """Take the batch through to the end of each of its steps."""
+        batch = None
         try:
             batch = await self._send()
             if batch is not None:
                 await self._follow(batch)
         except Refused as refused:
             self._end_all(refused.error)
+            if batch is not None and not self._over:
+                await self._cancel(batch)  # nobody waits for it any more
         finally:
             # Whatever went wrong here, nobody hangs.
             self._end_all(lambda t: MalformedAnswer(f"{t}: its batch ended without a word on it.", ticket=t))
@@ -85,7 +91,7 @@ class Shipment:
         self._unwanted = True
         self._steps.pop(ticket, None)
         self._collection.drop(ticket)
-        self._leave(1)
+        self._leave(ticket)
 
     async def _send(self) -> batches.Batch | None:
         """Get the batch accepted; None when nobody waits for it, or when it goes on as two halves."""
@@ -98,7 +104,7 @@ class Shipment:
                 request_line(f"{token}-{n}", self._kind.endpoint, body) for n, body in enumerate(self._steps.values())
             ]
             for ticket in order:
-                ticket.state = "submitting"
+                ticket.progress("submitting")
             try:
                 file_id = await dispatch.upload(lines)
             except BadLine as bad:
@@ -131,13 +137,14 @@ class Shipment:
         now = self._shared.clock()
         for ticket in self._steps:
             ticket.posts += 1
-            ticket.response_id, ticket.accepted_at, ticket.state = batch.id, now, "queued"
+            ticket.response_id, ticket.accepted_at = batch.id, now
+            ticket.progress("queued")
         self._collection.expect({line: ticket for line, ticket in tickets.items() if ticket in self._steps})
         self._steps = {}
 
     async def _follow(self, batch: batches.Batch) -> None:
         """Poll the batch, hand out results as they appear, and settle what is left at its end."""
-        since = self._shared.clock()
+        since, failed_before = self._shared.clock(), 0
         while batch.status not in batches.ENDED:
             if not await self._sleep(min(30.0, max(0.1, (self._shared.clock() - since) * 0.02))):
                 if self._unwanted:
@@ -147,16 +154,27 @@ class Shipment:
             self._collection.polled()
             reply = await read(self._shared, f"/batches/{batch.id}", timeout=_TIMEOUT, visible_since=since)
             batch = batches.read_batch(reply.body) or batch
-            if batch.output_file_id and batch.finished_lines > self._collection.received:
-                await self._collection.read(batch.output_file_id, again=False)
+            with contextlib.suppress(Refused):  # what cannot be read now is read at the end, or refused then
+                if batch.output_file_id and batch.completed_lines > self._collection.received:
+                    await self._collection.read(batch.output_file_id, again=False, visible_since=since)
+                if batch.error_file_id and batch.failed_lines > failed_before:
+                    failed_before = batch.failed_lines
+                    await self._collection.read(batch.error_file_id, again=True, visible_since=since)
         await self._settle(batch)
 
     async def _settle(self, batch: batches.Batch) -> None:
         """Read both files to the end, whatever the batch ended as, and end what has no line."""
+        self._over = True
         for attempt in range(_LAST_READS):
+            refused: Refused | None = None
             for file_id, again in ((batch.output_file_id, attempt > 0), (batch.error_file_id, True)):
                 if file_id and self._collection.missing:
-                    await self._collection.read(file_id, again=again)
+                    try:
+                        await self._collection.read(file_id, again=again)
+                    except Refused as error:
+                        refused = error
+            if refused is not None and self._collection.missing:
+                raise refused
             if not self._collection.missing:
                 return
             # A line that was committed late may stand before those that have been read.
@@ -191,7 +209,7 @@ class Shipment:
         """Submit again alone what may succeed, end what may not."""
         if passing:
             self._collection.drop(ticket)
-            self._leave(1)
+            self._leave(ticket)
             self._owner.again(ticket, error)
         else:
             self._end(ticket, error)
@@ -201,19 +219,24 @@ class Shipment:
         self._collection.drop(ticket)
         self._owner.ended(ticket)
         self._shared.fail(ticket, error, "cancelled" if isinstance(error, StepCancelled) else "failed")
-        self._leave(1)
+        self._leave(ticket)
 
     def _end_all(self, error_of: Callable[[Ticket], StepError]) -> None:
         """End every step that has no end yet."""
         for ticket in [*self._steps, *(ticket for _, ticket in self._collection.unanswered())]:
             self._end(ticket, error_of(ticket))
 
-    def _leave(self, callers: int) -> None:
-        """Count callers who have their answer, or do not want one any more."""
-        self._waiting -= callers
-        self._owner.answered(self._kind, callers)
-        if self._waiting <= 0:
-            self._abandoned.set()
+    def _answered(self, ticket: Ticket) -> None:
+        self._owner.ended(ticket)
+        self._leave(ticket)
+
+    def _leave(self, ticket: Ticket) -> None:
+        """Note that nobody waits for this step here any more."""
+        if ticket in self._waiting:
+            self._waiting.discard(ticket)
+            self._owner.answered(self._kind)
+            if not self._waiting:
+                self._abandoned.set()
 
     async def _cancel(self, batch: batches.Batch) -> None:
         """Stop a batch that nobody waits for."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from dw_agents.errors import ServiceUnreachable, StepError, SubmissionUnknown
@@ -28,6 +29,8 @@ __all__ = ["Submitter"]
 
 log = logging.getLogger("dw_agents")
 
+_SOON: Final = 0.001
+"""Seconds that a retry within the budget waits at least; 0.0 stands for the head of the queue."""
 _LONG_WAIT: Final = 10.0
 """Seconds that a service may ask to wait without the user being told."""
 _UNKNOWN_IN_A_ROW: Final = 3
@@ -35,13 +38,19 @@ _UNKNOWN_IN_A_ROW: Final = 3
 
 
 class _Submission:
-    __slots__ = ("body", "pushed_back_at", "resends", "retries", "task", "ticket", "tries")
+    __slots__ = (
+        "first_at", "pushed_back_at", "released", "resend_after", "resends", "retries", "task", "ticket", "tries",
+    )  # fmt: skip
 
-    def __init__(self, ticket: Ticket, body: bytes, retries: Retries) -> None:
+    def __init__(self, ticket: Ticket, retries: Retries) -> None:
         self.ticket = ticket
-        self.body = body
         self.retries = retries
         self.tries = 0
+        self.first_at: float | None = None
+        self.released = True
+        """Whether its place among the requests under way has been given back."""
+        self.resend_after: float | None = None
+        """Seconds until it is sent again, counted from the end of its task; None when it is not."""
         self.resends = 0
         self.pushed_back_at: float | None = None
         self.task: asyncio.Task[None] | None = None
@@ -80,12 +89,13 @@ class Submitter:
         self._sending: dict[Ticket, _Submission] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._unreachable = 0
+        self._unreachable_since = 0.0
         self._unknown_in_a_row = 0
         self._last_success = 0.0
 
-    def push(self, ticket: Ticket, body: bytes, *, resubmitted: bool = False) -> None:
+    def push(self, ticket: Ticket, *, resubmitted: bool = False) -> None:
         """Queue a step; ``resubmitted`` makes it a retry in the engine's budget."""
-        submission = _Submission(ticket, body, self._shared.retries.limited(ticket.step.max_retries))
+        submission = _Submission(ticket, self._shared.retries.limited(ticket.step.max_retries))
         if resubmitted:
             self._later(submission, submission.retries.pause(1))
             return
@@ -117,39 +127,63 @@ class Submitter:
                     self._timer = shared.loop.call_later(wait, self._on_timer)
                 return
             submission = self._queue.popleft()
+            submission.released = False
             self._sending[submission.ticket] = submission
-            submission.task = shared.spawn(self._send(submission, self._pace.begin()))
+            submission.task = shared.spawn(self._send(submission, epoch := self._pace.begin()))
+            # Not in a `finally` of the task: one that is cancelled before its first step would never get there.
+            submission.task.add_done_callback(partial(self._sent, submission, epoch))
 
     def _on_timer(self) -> None:
         self._timer = None
         self._pump()
 
     async def _send(self, submission: _Submission, epoch: int) -> None:
-        shared, ticket = self._shared, submission.ticket
-        ticket.state = "submitting" if not ticket.done() else ticket.state
+        ticket = submission.ticket
+        ticket.progress("submitting")
         ticket.posts += 1
         submission.tries += 1
-        shared.tally.request("submit")
-        pushed_back, wait = False, None
+        if submission.first_at is None:
+            submission.first_at = self._shared.clock()
+        self._shared.tally.request("submit")
+        with self._shared.guarded(ticket):
+            pushed_back, wait = await self._attempt(submission, epoch)
+            # At once, so that the next failure of the same burst is no news any more.
+            self._release(submission, epoch, pushed_back=pushed_back, wait=wait)
+
+    def _release(
+        self, submission: _Submission, epoch: int, *, pushed_back: bool = False, wait: float | None = None
+    ) -> None:
+        if not submission.released:
+            submission.released = True
+            self._pace.end(epoch, self._shared.clock(), pushed_back=pushed_back, wait=wait)
+
+    def _sent(self, submission: _Submission, epoch: int, _: object) -> None:
+        self._release(submission, epoch)
+        if self._sending.get(submission.ticket) is submission:
+            del self._sending[submission.ticket]
+        after, submission.resend_after = submission.resend_after, None
+        if after == 0.0:
+            self._queue.appendleft(submission)
+        elif after is not None:
+            self._later(submission, after)
+        self._pump()
+
+    async def _attempt(self, submission: _Submission, epoch: int) -> tuple[bool, float | None]:
+        """Send a step once and act on what comes; returns whether that is push-back and for how long."""
+        ticket = submission.ticket
         try:
-            reply = await shared.connection.request(
-                "POST", ticket.step.endpoint, submission.body, timeout=self._timeout
+            reply = await self._shared.connection.request(
+                "POST", ticket.step.endpoint, ticket.body, timeout=self._timeout
             )
         except NotSent as error:
-            pushed_back, wait = True, self._not_sent(submission, error, news=epoch == self._pace.epoch)
+            return True, self._not_sent(submission, error, news=epoch == self._pace.epoch)
         except ReplyLost as error:
             found = salvage_id(error.partial) if error.status is not None and error.status < 300 else None
-            if found is not None and self._salvage is not None:
-                self._salvage(ticket, found)
-            else:
-                pushed_back = self._unknown(submission, str(error))
-        else:
-            with shared.guarded(ticket):
-                pushed_back, wait = self._judge(submission, reply)
-        finally:
-            self._sending.pop(ticket, None)
-            self._pace.end(epoch, shared.clock(), pushed_back=pushed_back, wait=wait)
-            self._pump()
+            if found is None or self._salvage is None:
+                return self._unknown(submission, str(error)), None
+            self._salvage(ticket, found)
+            return False, None
+        return self._judge(submission, reply)
 
     def _judge(self, submission: _Submission, reply: Reply) -> tuple[bool, float | None]:
         """Act on a reply; returns whether it pushed back and for how long."""
@@ -165,15 +199,15 @@ class Submitter:
             return self._unknown(submission, str(error)), None
         self._unreachable = self._unknown_in_a_row = 0
         if verdict is Verdict.FATAL:
-            self._failed(ticket, error)
+            self._give_up(submission, error)
             return False, None
         if verdict is Verdict.RETRY:
-            delay = submission.retries.delay(submission.tries, 0.0, error)
+            delay = submission.retries.delay(submission.tries, self._elapsed(submission), error)
             if delay is None:
-                self._failed(ticket, error)
+                self._give_up(submission, error)
             else:
                 self._shared.tally.count("retries")
-                self._later(submission, delay)
+                submission.resend_after = max(delay, _SOON)
             return False, None
         self._pushed_back(submission, error)
         wait = retry_after(reply.headers, time.time())
@@ -193,11 +227,11 @@ class Submitter:
             submission.pushed_back_at = now
         since = max(submission.pushed_back_at, self._last_success)
         if now - since >= submission.retries.patience:
-            self._failed(submission.ticket, error)
+            self._give_up(submission, error)
             return
         log.info("%s It waits and is sent again.", error)
         self._shared.tally.count("retries")
-        self._queue.appendleft(submission)
+        submission.resend_after = 0.0
 
     def _not_sent(self, submission: _Submission, error: NotSent, *, news: bool) -> float:
         """Put a step that did not leave back at the head of the queue; returns how long everyone waits.
@@ -208,27 +242,41 @@ class Submitter:
             news: whether it left after the last pause; a burst of failures is one failure of the service.
         """
         shared = self._shared
-        self._unreachable += news
-        delay = shared.retries.delay(max(1, self._unreachable), 0.0, error)
+        now = shared.clock()
+        if not self._unreachable:
+            self._unreachable_since = now
+        self._unreachable = max(1, self._unreachable + news)
+        delay = shared.retries.delay(self._unreachable, now - self._unreachable_since, error)
         if delay is None:
             # What one step found out in so many tries need not be found out again by each that waits behind it.
             waiting, self._queue = [submission, *self._queue], deque()
             tries, self._unreachable = self._unreachable, 0
             for each in waiting:
-                self._failed(each.ticket, _not_reached(each.ticket, error, tries))
+                self._give_up(each, _not_reached(each.ticket, error, tries))
             return 0.0
         if news and self._unreachable == 1:
             # Said once: a user who waits must know why.
             log.warning("%s; trying again", error)
-        if (
-            submission.ticket.step.max_retries is not None
-            and submission.retries.delay(submission.tries, 0.0, error) is None
-        ):
-            self._failed(submission.ticket, _not_reached(submission.ticket, error, submission.tries))
+        own = submission.ticket.step.max_retries is not None
+        if own and submission.retries.delay(submission.tries, self._elapsed(submission), error) is None:
+            self._give_up(submission, _not_reached(submission.ticket, error, submission.tries))
         else:
             shared.tally.count("retries")
-            self._queue.appendleft(submission)
+            submission.resend_after = 0.0
         return delay
+
+    def _give_up(self, submission: _Submission, error: StepError) -> None:
+        """End a step; one whose first submission got no reply is unknown, however the second ended."""
+        ticket = submission.ticket
+        if submission.resends:
+            text = f"{ticket}: its first submission got no reply and may have been accepted and billed; then: {error}"
+            self._failed(ticket, SubmissionUnknown(text, ticket=ticket))
+        else:
+            self._failed(ticket, error)
+
+    def _elapsed(self, submission: _Submission) -> float:
+        now = self._shared.clock()
+        return now - (submission.first_at if submission.first_at is not None else now)
 
     def _unknown(self, submission: _Submission, what: str) -> bool:
         """Resolve a submission that may have been accepted; returns whether it counts as push-back."""
@@ -242,7 +290,7 @@ class Submitter:
             submission.resends += 1
             log.warning("%s got no usable reply (%s); it is sent once more and may be paid twice.", ticket, what)
             shared.tally.count("possible_duplicates")
-            self._later(submission, submission.retries.pause(1))
+            submission.resend_after = max(submission.retries.pause(1), _SOON)
         else:
             sent = "twice" if submission.resends else "once"
             self._failed(

@@ -78,7 +78,7 @@ class PollSchedule:
         self._heap: list[tuple[float, int, int, _Job]] = []
         self._order = count()
         self._rate = rate
-        self._tokens = rate / 4
+        self._burst = self._tokens = max(1.0, rate / 4)
         self._refilled_at = 0.0
         self._random = random.Random(seed)  # noqa: S311 - jitter, not a secret
 
@@ -208,7 +208,7 @@ class PollSchedule:
         heapq.heappush(self._heap, (job.due_at, next(self._order), job.turn, job))
 
     def _refill(self, now: float) -> None:
-        self._tokens = min(self._rate / 4, self._tokens + max(0.0, now - self._refilled_at) * self._rate)
+        self._tokens = min(self._burst, self._tokens + max(0.0, now - self._refilled_at) * self._rate)
         self._refilled_at = now
 
 

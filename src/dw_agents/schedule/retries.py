@@ -110,7 +110,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
         except ValueError:
             try:
                 seconds = parsedate_to_datetime(text).timestamp() - now
-            except ValueError:
+            except (ValueError, OverflowError, TypeError):
                 continue
         if seconds == seconds:  # noqa: PLR0124 - "nan" parses as a float
             return min(max(seconds, 0.0), _MAX_RETRY_AFTER)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from dw_agents.wire import UNREADABLE
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
@@ -66,10 +68,14 @@ class Batch(msgspec.Struct, gc=False):
     completed_at: float | None = None
 
     @property
-    def finished_lines(self) -> int:
-        """How many lines have an answer or an error."""
-        counts = self.request_counts
-        return counts.completed + counts.failed if counts is not None else 0
+    def completed_lines(self) -> int:
+        """How many lines have an answer."""
+        return self.request_counts.completed if self.request_counts is not None else 0
+
+    @property
+    def failed_lines(self) -> int:
+        """How many lines have an error."""
+        return self.request_counts.failed if self.request_counts is not None else 0
 
     @property
     def took(self) -> float | None:
@@ -101,7 +107,7 @@ def read_batch(body: bytes) -> Batch | None:
     """Read a batch object; None where the text is not one."""
     try:
         return msgspec.json.decode(body, type=Batch)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
 
 
@@ -109,7 +115,7 @@ def read_file_id(body: bytes) -> str | None:
     """Read the id of an uploaded file; None where the text is no file object."""
     try:
         return msgspec.json.decode(body, type=_File).id
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
 
 
@@ -117,7 +123,7 @@ def find_file(body: bytes, token: str) -> str | None:
     """Find the file with our token in its name in a list; a server may ignore the search that was asked for."""
     try:
         files = msgspec.json.decode(body, type=_Files).data
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     return next((file.id for file in files if token in file.filename), None)
 
@@ -126,7 +132,7 @@ def find_batch(body: bytes, token: str) -> Batch | None:
     """Find the batch with our token in its metadata in a list."""
     try:
         batches = msgspec.json.decode(body, type=_Batches).data
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     return next((batch for batch in batches if (batch.metadata or {}).get(TOKEN_FIELD) == token), None)
 
@@ -189,7 +195,7 @@ def line_error(error: dict[str, Any] | None, status: int | None, body: bytes | N
     code, message = str(error.get("code") or ""), str(error.get("message") or "")
     try:
         reason = msgspec.json.decode(message)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         reason = None
     if isinstance(reason, dict) and isinstance(reason.get("type"), str):
         raw = reason.get("details")
@@ -207,7 +213,7 @@ def _words(text: str) -> str:
     """Take the message out of an error envelope, if it is one."""
     try:
         decoded = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return text[:500]
     inner = decoded.get("error", decoded) if isinstance(decoded, dict) else decoded
     if isinstance(inner, dict) and inner.get("message"):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
+from multidict import CIMultiDict
 
 import dw_agents
 
@@ -110,13 +111,7 @@ class Connection:
         self._session = aiohttp.ClientSession(
             # The engine's own allowances bound what is under way, so the pool must not queue anything.
             connector=aiohttp.TCPConnector(limit=0, ssl=secure, keepalive_timeout=KEEP_ALIVE, ttl_dns_cache=60),
-            headers={
-                "User-Agent": _user_agent(),
-                "Accept": "application/json",
-                "Content-Type": "application/json",
-                **(headers or {}),
-                "Authorization": f"Bearer {account.api_key.get_secret_value()}",
-            },
+            headers=_headers(account, headers or {}),
             auto_decompress=True,
             cookie_jar=aiohttp.DummyCookieJar(),
             # aiohttp's own trust_env would also read ~/.netrc; only the proxy variables are wanted.
@@ -214,6 +209,8 @@ class _Failure:
             raise NotSent(f"could not connect to {self._host} ({_why(error)})") from error
         if isinstance(error, aiohttp.ClientHttpProxyError):
             raise NotSent(f"the proxy refused the connection to {self._host} ({error.status})") from error
+        if isinstance(error, UnicodeError):
+            raise NotSent(f"{self._host} is no host name that can be looked up") from error
         if isinstance(error, TimeoutError):
             raise ReplyLost(f"no reply within {self._timeout:g} s", status=self.status) from error
         if isinstance(error, aiohttp.ClientError | OSError):
@@ -224,6 +221,16 @@ class _Failure:
 def _limits(timeout: float, total: float | None = None) -> aiohttp.ClientTimeout:
     total = None if total is None else total + CONNECT_TIMEOUT
     return aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_TIMEOUT, sock_read=timeout)
+
+
+def _headers(account: Account, given: Mapping[str, str]) -> CIMultiDict[str]:
+    headers = CIMultiDict(
+        {"User-Agent": _user_agent(), "Accept": "application/json", "Content-Type": "application/json"}
+    )
+    headers.update(given)
+    # Last, and under whatever spelling: the key is never another's.
+    headers["Authorization"] = f"Bearer {account.api_key.get_secret_value()}"
+    return headers
 
 
 def _why(error: BaseException) -> str:

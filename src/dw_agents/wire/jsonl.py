@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from dw_agents.wire import UNREADABLE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -58,7 +60,7 @@ def read_line(text: bytes) -> Line | None:
     """Read one line of an output or error file; None where it is not one."""
     try:
         result = _result.decode(text)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     response = result.response
     body = bytes(response.body) if response is not None and response.body != _NULL else None

@@ -15,6 +15,7 @@ from dw_agents import errors
 from dw_agents.errors import InvalidStep, ServiceError
 from dw_agents.step import MAX_BODY_BYTES, Step
 from dw_agents.ticket import Answer, Ticket
+from dw_agents.wire import UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,7 +99,7 @@ def read_job(body: bytes) -> Job | None:
     """Read a Response; None where the text is not one."""
     try:
         return _job.decode(body)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
 
 
@@ -128,7 +129,7 @@ def read_answer(ticket: Ticket, body: bytes) -> tuple[Answer, dict[str, Any] | N
         return Answer(body, ticket, truncated=cut), usage
     try:
         other = msgspec.json.decode(body, type=_Other)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     cut = any(bytes(choice.get("finish_reason", b"")) == b'"length"' for choice in other.choices)
     return Answer(body, ticket, truncated=cut), _read_usage(other.usage)
@@ -137,7 +138,7 @@ def read_answer(ticket: Ticket, body: bytes) -> tuple[Answer, dict[str, Any] | N
 def _read_usage(raw: msgspec.Raw) -> dict[str, Any] | None:
     try:
         usage: dict[str, Any] | None = _usage.decode(raw)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     return usage
 
@@ -200,7 +201,7 @@ def reply_error(status: int, body: bytes, *, doing: str, ticket: Ticket) -> Serv
         message = "the address redirects, and the key is sent to no other host; set base_url to the final address"
     try:
         decoded = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         decoded = None
     if isinstance(decoded, dict):
         inner = decoded.get("error")
