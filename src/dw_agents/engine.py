@@ -129,7 +129,7 @@ class Engine:
             body=body,
             submitted_at=time.monotonic(),
             owner_thread=runtime.thread_id,
-            on_cancel=runtime.abandon,
+            on_cancel=runtime.on_cancel,
         )
         runtime.take(ticket)
         return ticket

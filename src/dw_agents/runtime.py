@@ -53,6 +53,8 @@ class Runtime:
         self.pid = os.getpid()
         self.open: set[Ticket] = set()
         self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self.on_cancel = self.abandon
+        """One object for all tickets, instead of one made for each."""
         self._scheduled = False
         self._stopping = False
         self._ended = False

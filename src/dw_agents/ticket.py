@@ -13,7 +13,6 @@ import os
 import sys
 import threading
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from dw_agents.errors import EngineForked, EngineLoopError, StepCancelled
@@ -41,7 +40,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
 class Answer:
     """What the service answered to one step.
 
@@ -56,13 +55,18 @@ class Answer:
     ticket: Ticket
     truncated: bool = False
 
-    @cached_property
+    _body: dict[str, Any] | None = field(default=None, init=False, repr=False)
+
+    @property
     def body(self) -> dict[str, Any]:
         """The answer as a JSON object, decoded on first use."""
-        import msgspec
+        if self._body is None:
+            import msgspec
 
-        decoded: dict[str, Any] = msgspec.json.decode(self.raw)
-        return decoded
+            # Answers are kept by the thousand, and most are looked into once or never.
+            object.__setattr__(self, "_body", msgspec.json.decode(self.raw))
+        decoded: dict[str, Any] | None = self._body
+        return decoded if decoded is not None else {}
 
     @property
     def usage(self) -> dict[str, Any] | None:
