@@ -45,7 +45,8 @@ async def test_fifty_thousand_and_one_steps_are_split_and_all_answered(engine: E
     tickets = [engine.submit(step(i, service_tier="batch")) for i in range(50_001)]
     for ticket in tickets:
         await ticket
-    assert sorted(batch.total for batch in emulator.batches) == [1, 50_000]
+    assert len(emulator.batches) >= 2
+    assert max(batch.total for batch in emulator.batches) <= 50_000
     assert emulator.counters.lines == 50_001
 
 

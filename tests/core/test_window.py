@@ -66,6 +66,12 @@ def test_who_was_answered_long_ago_is_not_waited_for_and_does_not_hurry_others()
     assert window.closes_at(0) == 100.25
 
 
+def test_a_crowd_is_given_twice_the_quiet_moment() -> None:
+    window = Window(LIMITS)
+    join(window, 10, 5.0)
+    assert window.closes_at(0) == 5.5
+
+
 def test_answers_count_for_the_next_batch_only() -> None:
     window = Window(LIMITS)
     window.answered(1, 1.0)

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 __all__ = ["Limits", "Window"]
 
+_CROWD = 10
+"""Steps from which a batch waits twice the quiet moment: a burst on a busy machine has longer gaps than its end."""
 _COMES_BACK_WITHIN = 5.0
 """Seconds after an answer within which the next step is taken for its caller's."""
 
@@ -26,7 +28,7 @@ class Limits:
     Attributes:
         lines: the most steps in one file. Default: the API's 50,000.
         bytes: the most bytes in one file. Default: the API's 200 MB.
-        quiet: seconds without a newcomer after which a batch closes.
+        quiet: seconds without a newcomer after which a batch closes; a batch of ten and more waits twice as long.
         longest: seconds after which it closes in any case.
     """
 
@@ -90,4 +92,5 @@ class Window:
         all_back = 0 < self._cohort <= self.lines and self._first - self._answered_at < _COMES_BACK_WITHIN
         if full or (all_back and not out):
             return self._last
-        return min(self._last + self.limits.quiet, self._first + self.limits.longest)
+        quiet = self.limits.quiet * (2 if self.lines >= _CROWD else 1)
+        return min(self._last + quiet, self._first + self.limits.longest)
