@@ -124,6 +124,13 @@ def test_realtime_steps_cancelled_as_they_are_sent_give_their_places_back(engine
     assert engine.submit(step(service_tier="priority")).join(10)
 
 
+def test_a_step_cancelled_as_it_is_sent_never_leaves_without_its_body(engine: Engine, emulator: Emulator) -> None:
+    for i in range(300):
+        engine.submit(step(i)).cancel()
+    engine.run(step())
+    assert all(request.body for request in emulator.requests if request.path.endswith("/responses"))
+
+
 async def test_conflicts_that_are_retried_at_once_give_their_places_back(emulator: Emulator) -> None:
     emulator.faults.add("status", route=SUBMIT, status=409, times=100)
     retries = Retries(wait=tenacity.wait_none(), stop=tenacity.stop_after_attempt(300))

@@ -139,6 +139,9 @@ class Submitter:
 
     async def _send(self, submission: _Submission, epoch: int) -> None:
         ticket = submission.ticket
+        body = ticket.body
+        if ticket.done():
+            return  # its caller left since it was taken from the queue, and took the body along
         ticket.progress("submitting")
         ticket.posts += 1
         submission.tries += 1
@@ -146,7 +149,7 @@ class Submitter:
             submission.first_at = self._shared.clock()
         self._shared.tally.request("submit")
         with self._shared.guarded(ticket):
-            pushed_back, wait = await self._attempt(submission, epoch)
+            pushed_back, wait = await self._attempt(submission, body, epoch)
             # At once, so that the next failure of the same burst is no news any more.
             self._release(submission, epoch, pushed_back=pushed_back, wait=wait)
 
@@ -168,13 +171,11 @@ class Submitter:
             self._later(submission, after)
         self._pump()
 
-    async def _attempt(self, submission: _Submission, epoch: int) -> tuple[bool, float | None]:
+    async def _attempt(self, submission: _Submission, body: bytes, epoch: int) -> tuple[bool, float | None]:
         """Send a step once and act on what comes; returns whether that is push-back and for how long."""
         ticket = submission.ticket
         try:
-            reply = await self._shared.connection.request(
-                "POST", ticket.step.endpoint, ticket.body, timeout=self._timeout
-            )
+            reply = await self._shared.connection.request("POST", ticket.step.endpoint, body, timeout=self._timeout)
         except NotSent as error:
             return True, self._not_sent(submission, error, news=epoch == self._pace.epoch)
         except ReplyLost as error:
