@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from dw_agents import Engine
+from dw_agents.adapting import carry
 from dw_agents.emulator import Emulator
-from langchain_dw_agents import carry
 from tests.langchain.wire import model_for
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dw_agents.adapting.carry import RULES, Verdict
 from langchain_dw_agents import DoublewordWarning
-from langchain_dw_agents.carry import RULES, Verdict
 from langchain_dw_agents.errors import InvalidStep
 from tests.langchain.wire import bodies
 

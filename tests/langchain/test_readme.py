@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_dw_agents.carry import RULES, Verdict
+from dw_agents.adapting.carry import RULES, Verdict
 
 if TYPE_CHECKING:
     import pytest

@@ -3,7 +3,7 @@
 Owns: the names that users import. Must not hold logic.
 """
 
-from langchain_dw_agents.carry import DoublewordWarning
+from dw_agents.adapting.carry import DoublewordWarning
 from langchain_dw_agents.chat_model import ChatDoubleword
 from langchain_dw_agents.embeddings import DoublewordEmbeddings
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from langchain_openai.chat_models.base import BaseChatOpenAI
 from pydantic import ConfigDict, Field, model_validator
 
+from dw_agents.adapting.waiting import wait_in_thread, wait_on_loop
 from dw_agents.errors import DwAgentsError
 from langchain_dw_agents import settings
 from langchain_dw_agents.answers import to_chunk, to_result
@@ -22,7 +23,6 @@ from langchain_dw_agents.errors import RETRYABLE, in_langchain_terms
 from langchain_dw_agents.heartbeat import abeat, beat
 from langchain_dw_agents.payload import request_body
 from langchain_dw_agents.profiles import profile_of
-from langchain_dw_agents.waiting import wait_in_thread, wait_on_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -50,7 +50,7 @@ class ChatDoubleword(Batching, BaseChatOpenAI):
         >>> llm.invoke("Name three fjords.").text  # doctest: +SKIP
         >>> llm.bind(service_tier="priority").invoke("Now, please.")  # doctest: +SKIP
 
-    ``service_tier``, ``completion_window``, ``on_unknown``, ``timeout``, ``max_retries`` and ``heartbeat``
+    ``service_tier``, ``completion_window``, ``on_unknown``, ``timeout``, ``max_retries``, ``run`` and ``heartbeat``
     can also be given per call (``bind``, ``invoke(..., service_tier=...)``).
 
     Raises:
@@ -82,6 +82,10 @@ class ChatDoubleword(Batching, BaseChatOpenAI):
     on_unknown: Literal["resend", "raise"] | None = None
     """After a submission without a reply, which may have been accepted: ``"resend"`` once, or ``"raise"``
     ``SubmissionUnknown``. Default: the engine's setting."""
+
+    run: str = ""
+    """The run that the calls belong to: under the same name, in whatever process, a call that was answered is not
+    paid again. Default: the engine's (``DW_AGENTS_RUN``)."""
 
     heartbeat: float | None = Field(default=15.0, gt=0)
     """Seconds between signs of life while a call waits (they keep LangGraph's ``idle_timeout`` from ending

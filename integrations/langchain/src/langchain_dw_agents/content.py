@@ -1,21 +1,21 @@
-"""What messages may hold, and the shape in which the service takes them.
+"""What messages may hold.
 
-Owns: the checks on messages before LangChain converts them (LangChain drops some content without a word) and
-the mending of the converted input items (the service is stricter than LangChain's converter). Pure; must not
+Owns: the checks on messages before LangChain converts them, which drops some content without a word. Pure; must not
 import the chat model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from langchain_dw_agents.carry import warn_once
-from langchain_dw_agents.errors import InvalidStep
+from dw_agents.adapting.carry import warn_once
+from dw_agents.adapting.items import ITEMS_FROM_THE_CALLER
+from dw_agents.errors import InvalidStep
 
-__all__ = ["checked_messages", "mended_input"]
+__all__ = ["checked_messages"]
 
 _TEXT: Final = {"text", "input_text"}
 _MESSAGE_PARTS: Final = {"text", "output_text", "refusal"}
@@ -29,12 +29,6 @@ _MENDS: Final = {
     "text-plain": "send its text as a text block",
 }
 _CACHE_MARKS: Final = ("cache_control", "prompt_cache_breakpoint")
-
-_ITEMS_CARRIED: Final = {"message", "function_call", "function_call_output", "reasoning"}
-_ITEMS_FROM_THE_CALLER: Final = {
-    "additional_tools", "apply_patch_call_output", "computer_call_output", "configuration_update",
-    "custom_tool_call_output", "item_reference", "mcp_approval_response", "tool_search_output",
-}  # fmt: skip
 
 
 def checked_messages(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
@@ -110,9 +104,9 @@ def _check_block(where: str, block: Mapping[str, Any], message: BaseMessage) -> 
         return
     if isinstance(block.get("value"), Mapping) and kind == "non_standard":
         kind = str(block["value"].get("type"))
-        if kind in _ITEMS_FROM_THE_CALLER:
+        if kind in ITEMS_FROM_THE_CALLER:
             return  # judged once it is an input item, where its name is the API's
-    if kind in _TEXT or kind in _ITEMS_FROM_THE_CALLER:
+    if kind in _TEXT or kind in ITEMS_FROM_THE_CALLER:
         return
     if kind not in _IMAGES:
         mend = _MENDS.get(kind, "send it as text")
@@ -126,63 +120,3 @@ def _check_block(where: str, block: Mapping[str, Any], message: BaseMessage) -> 
             "its bytes as base64.",
             field=f"{where}.content",
         )
-
-
-def mended_input(items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the input items in the shapes that the service accepts.
-
-    A tool's output must be one string there, so its text parts are joined, and its images follow, after the
-    last output of that turn, in a user message that says which call each came from.
-
-    Raises:
-        InvalidStep: an item that the caller supplied and that the service would drop.
-    """
-    mended: list[dict[str, Any]] = []
-    images: list[dict[str, Any]] = []
-    for item in items:
-        kind = item.get("type", "message")
-        if kind != "function_call_output" and images:
-            mended.append(_user_message(images))
-            images = []
-        if kind in _ITEMS_FROM_THE_CALLER:
-            raise InvalidStep(
-                f"input holds a {kind!r} item, which the service drops. Instead: use function tools, whose "
-                "outputs it reads.",
-                field="input",
-            )
-        if kind not in _ITEMS_CARRIED:
-            warn_once(
-                f"input.{kind}",
-                f"A {kind!r} item of an earlier answer is not carried: the service reads messages, function "
-                "calls, their outputs and reasoning. Instead: put what the model should "
-                "know of it into a message.",
-            )
-            continue
-        if kind == "function_call_output" and not isinstance(item.get("output"), str):
-            text, found = _split_output(str(item.get("call_id")), item.get("output"))
-            mended.append({**item, "output": text})
-            images.extend(found)
-        else:
-            mended.append(dict(item))
-    if images:
-        mended.append(_user_message(images))
-    return mended
-
-
-def _split_output(call_id: str, output: Any) -> tuple[str, list[dict[str, Any]]]:
-    parts = output if isinstance(output, list) else []
-    texts = [str(part.get("text", "")) for part in parts if part.get("type") == "input_text"]
-    found = [
-        {key: part[key] for key in ("type", "image_url", "detail") if part.get(key) is not None}
-        for part in parts
-        if part.get("type") == "input_image"
-    ]
-    if not found:
-        return "\n".join(texts), []
-    count = "1 image" if len(found) == 1 else f"{len(found)} images"
-    texts.append(f"[{count}, shown in the next user message]")
-    return "\n".join(texts), [{"type": "input_text", "text": f"{count} from tool call {call_id}:"}, *found]
-
-
-def _user_message(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"type": "message", "role": "user", "content": parts}

@@ -14,11 +14,12 @@ from langchain_core.embeddings import Embeddings
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from dw_agents import Engine, Step
-from dw_agents.errors import DwAgentsError
+from dw_agents.adapting.gathering import gather_in_thread, gather_on_loop
+from dw_agents.adapting.vectors import checked, packed, read_vectors
+from dw_agents.errors import DwAgentsError, InvalidStep
 from langchain_dw_agents import settings
-from langchain_dw_agents.errors import InvalidStep, in_langchain_terms
-from langchain_dw_agents.gathering import gather_in_thread, gather_on_loop
-from langchain_dw_agents.vectors import checked, packed, read_vectors
+from langchain_dw_agents.errors import in_langchain_terms
+from langchain_dw_agents.heartbeat import abeat, beat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,6 +88,10 @@ class DoublewordEmbeddings(BaseModel, Embeddings):
     """After a submission without a reply, which may have been accepted: ``"resend"`` once, or ``"raise"``
     ``SubmissionUnknown``. Default: the engine's setting."""
 
+    run: str = ""
+    """The run that the calls belong to: under the same name, in whatever process, texts that were embedded are not paid
+    again. Default: the engine's (``DW_AGENTS_RUN``)."""
+
     heartbeat: float | None = 15.0
     """Seconds between signs of life while a call waits inside a LangGraph node; None gives none."""
 
@@ -143,23 +148,35 @@ class DoublewordEmbeddings(BaseModel, Embeddings):
         return (await self._aembed([text], self.query_service_tier))[0]
 
     def _embed(self, texts: list[str], tier: _Tier) -> list[list[float]]:
-        sent, lines = self._packed(texts)
-        if not lines:
-            return []
-        engine, read = self.engine, partial(read_vectors, dimensions=self.dimensions)
         try:
-            vectors = gather_in_thread(engine, self._steps(sent, lines, tier), read, every=self.heartbeat)
+            sent, lines = self._packed(texts)
+            if not lines:
+                return []
+            engine, read = self.engine, partial(read_vectors, dimensions=self.dimensions)
+            vectors = gather_in_thread(
+                engine,
+                self._steps(sent, lines, tier),
+                read,
+                every=self.heartbeat,
+                beat=partial(beat, run_manager=None),
+            )
         except DwAgentsError as error:
             raise in_langchain_terms(error) from None
         return [vector for line in vectors for vector in line]
 
     async def _aembed(self, texts: list[str], tier: _Tier) -> list[list[float]]:
-        sent, lines = self._packed(texts)
-        if not lines:
-            return []
-        engine, read = self.engine, partial(read_vectors, dimensions=self.dimensions)
         try:
-            vectors = await gather_on_loop(engine, self._steps(sent, lines, tier), read, every=self.heartbeat)
+            sent, lines = self._packed(texts)
+            if not lines:
+                return []
+            engine, read = self.engine, partial(read_vectors, dimensions=self.dimensions)
+            vectors = await gather_on_loop(
+                engine,
+                self._steps(sent, lines, tier),
+                read,
+                every=self.heartbeat,
+                beat=partial(abeat, run_manager=None),
+            )
         except DwAgentsError as error:
             raise in_langchain_terms(error) from None
         return [vector for line in vectors for vector in line]
@@ -186,6 +203,7 @@ class DoublewordEmbeddings(BaseModel, Embeddings):
                 timeout=self.timeout,
                 max_retries=self.max_retries,
                 on_unknown=self.on_unknown,
+                run=self.run,
                 scope=scope,
                 label=f"texts[{line.start}:{line.stop}]",
             )

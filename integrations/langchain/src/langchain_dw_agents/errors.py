@@ -8,6 +8,8 @@ catches it. Must not import the chat model.
     ConfigurationError        ModelError
     ├── MissingAPIKey         ModelAuthenticationError
     └── InvalidStep           ModelInvalidRequestError
+    JournalError              ModelError
+    StepNotRecorded           ModelError
     ServiceUnreachable        ModelConnectionError
     SubmissionUnknown         ModelError
     DeadlineExceeded          ModelTimeoutError, though not to be retried: the caller set the limit
@@ -56,6 +58,7 @@ __all__ = [
     "DeadlineExceeded",
     "InsufficientCredits",
     "InvalidStep",
+    "JournalError",
     "MalformedAnswer",
     "MissingAPIKey",
     "NotFound",
@@ -66,6 +69,7 @@ __all__ = [
     "StepCancelled",
     "StepExpired",
     "StepLost",
+    "StepNotRecorded",
     "SubmissionUnknown",
     "in_langchain_terms",
 ]
@@ -81,6 +85,14 @@ class MissingAPIKey(core.MissingAPIKey, ModelAuthenticationError):
 
 class InvalidStep(core.InvalidStep, ModelInvalidRequestError):
     """This call cannot travel as asked; nothing was sent."""
+
+
+class JournalError(core.JournalError, ModelError):
+    """The journal cannot be used; nothing was sent."""
+
+
+class StepNotRecorded(core.StepNotRecorded, ModelError):
+    """The journal could not take the step; nothing was sent."""
 
 
 class ServiceUnreachable(core.ServiceUnreachable, ModelConnectionError):
@@ -148,9 +160,9 @@ class ServiceFailed(core.ServiceFailed, ModelAPIError):
 _CLASSES: Final = {
     core_class: own_class
     for own_class in (
-        ConfigurationError, MissingAPIKey, InvalidStep, ServiceUnreachable, SubmissionUnknown,
-        DeadlineExceeded, StepCancelled, StepExpired, StepLost, MalformedAnswer, BadRequest, AuthenticationFailed,
-        InsufficientCredits, PermissionDenied, NotFound, RateLimited, ServiceFailed,
+        ConfigurationError, MissingAPIKey, InvalidStep, JournalError, StepNotRecorded, ServiceUnreachable,
+        SubmissionUnknown, DeadlineExceeded, StepCancelled, StepExpired, StepLost, MalformedAnswer, BadRequest,
+        AuthenticationFailed, InsufficientCredits, PermissionDenied, NotFound, RateLimited, ServiceFailed,
     )
     for core_class in [own_class.__bases__[0]]
 }  # fmt: skip

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from anyio.from_thread import start_blocking_portal
 
+from dw_agents.interrupts import note_interrupt
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
@@ -25,7 +27,11 @@ def run(call: Callable[[], Awaitable[T]]) -> T:
     """Await ``call()`` on a private loop; whatever interrupts this thread cancels it."""
     # Whatever leaves the portal by an exception, KeyboardInterrupt included, cancels the tasks that are left in it.
     with start_blocking_portal("asyncio") as portal:
-        return portal.call(call)
+        try:
+            return portal.call(call)
+        except KeyboardInterrupt:
+            note_interrupt()
+            raise
 
 
 def iterate(call: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
@@ -41,6 +47,10 @@ def iterate(call: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
 
     with start_blocking_portal("asyncio") as portal:
         pumping = portal.start_task_soon(pump)
-        while (item := arrived.get()) is not _END:
-            yield item
+        try:
+            while (item := arrived.get()) is not _END:
+                yield item
+        except KeyboardInterrupt:
+            note_interrupt()
+            raise
         pumping.result()

@@ -11,7 +11,7 @@ import sys
 from contextvars import copy_context
 from typing import TYPE_CHECKING, TypeVar
 
-from langchain_dw_agents.waiting import Abandonable, abandonable
+from dw_agents.adapting.waiting import Abandonable, abandonable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +41,6 @@ async def in_worker_thread(call: Callable[[], T]) -> T:
     try:
         # A limiter of its own: the default one would let 40 calls wait at a time.
         return await run_sync(context.run, call, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
-    except BaseException:
-        steps.abandon()
+    except BaseException as error:
+        steps.abandon(error)
         raise

@@ -7,7 +7,6 @@ call's arguments into what travels in the body and what says how it travels. Mus
 from __future__ import annotations
 
 import inspect
-import math
 import os
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
@@ -16,8 +15,17 @@ from pydantic import SecretStr
 from pydantic.v1 import BaseModel as BaseModelV1
 
 from dw_agents import Engine, Step
-from dw_agents.errors import DwAgentsError
-from langchain_dw_agents.errors import InvalidStep, in_langchain_terms
+from dw_agents.adapting.settings import (
+    KEY_VARIABLE,
+    address_from_environment,
+    check_heartbeat,
+    check_model_name,
+    check_tier,
+    check_timeout,
+    check_window,
+)
+from dw_agents.errors import DwAgentsError, InvalidStep
+from langchain_dw_agents.errors import in_langchain_terms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,10 +49,6 @@ __all__ = [
     "whereabouts",
 ]
 
-KEY_VARIABLE: Final = "DOUBLEWORD_API_KEY"
-_ADDRESS_VARIABLES: Final = ("DOUBLEWORD_BASE_URL", "DOUBLEWORD_API_BASE")
-_TIERS: Final = ("flex", "batch", "priority", "background")
-
 _NO_CLIENT: Final = "the engine does the talking; configure it with Engine.shared(...) before the first call"
 _FIELDS_WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "client": _NO_CLIENT,
@@ -67,6 +71,7 @@ class Travel(TypedDict):
     on_unknown: str | None
     timeout: float | None
     max_retries: int | None
+    run: str
     heartbeat: float | None
 
 
@@ -74,11 +79,6 @@ def key_from_environment() -> SecretStr | None:
     """Return the key in ``DOUBLEWORD_API_KEY``, if any."""
     key = os.environ.get(KEY_VARIABLE)
     return SecretStr(key) if key else None
-
-
-def address_from_environment() -> str | None:
-    """Return the address in ``DOUBLEWORD_BASE_URL`` or ``DOUBLEWORD_API_BASE``, if any."""
-    return next((address for name in _ADDRESS_VARIABLES if (address := os.environ.get(name))), None)
 
 
 def secret(key: object) -> Any:
@@ -114,9 +114,9 @@ def check(model: BaseChatOpenAI) -> None:
         InvalidStep: names the field and the mend (pydantic reports it as a ``ValidationError``).
     """
     check_model_name(model.model_name)
-    _check_tier(model.service_tier)
+    check_tier(model.service_tier)
     check_timeout(model.request_timeout)
-    _check_window(getattr(model, "completion_window", None), model.service_tier)
+    check_window(getattr(model, "completion_window", None), model.service_tier)
     model.openai_api_key = secret(model.openai_api_key)
     for name, mend in _FIELDS_WITHOUT_EFFECT.items():
         if getattr(model, name) is not None:
@@ -172,9 +172,10 @@ def split(model: BaseChatOpenAI, kwargs: Mapping[str, Any]) -> tuple[Travel, dic
         on_unknown=setting("on_unknown"),
         timeout=setting("timeout", "request_timeout"),
         max_retries=setting("max_retries"),
+        run=setting("run"),
         heartbeat=setting("heartbeat"),
     )
-    _check_tier(travel["service_tier"])
+    check_tier(travel["service_tier"])
     check_timeout(travel["timeout"])
     check_heartbeat(travel["heartbeat"])
     if travel["service_tier"] != "batch" and "completion_window" not in kwargs:
@@ -198,10 +199,11 @@ def step(body: Mapping[str, Any], travel: Travel, where: tuple[str, str]) -> Ste
     return Step(
         endpoint="/responses",
         body=body,
-        service_tier=travel["service_tier"],  # type: ignore[arg-type]  # _check_tier saw to it
+        service_tier=travel["service_tier"],  # type: ignore[arg-type]  # check_tier saw to it
         completion_window=travel["completion_window"],
         timeout=travel["timeout"],
         max_retries=travel["max_retries"],
+        run=travel["run"],
         on_unknown=travel["on_unknown"],  # type: ignore[arg-type]  # the engine checks it
         scope=scope,
         label=label,
@@ -226,44 +228,3 @@ def whereabouts(metadata: Mapping[str, Any] | None) -> tuple[str, str]:
 def is_pydantic_1(schema: object) -> bool:
     """Whether ``schema`` is a class of pydantic 1."""
     return isinstance(schema, type) and issubclass(schema, BaseModelV1)
-
-
-def check_model_name(name: object) -> None:
-    """Refuse what names no model."""
-    if not isinstance(name, str) or not name.strip():
-        raise InvalidStep(
-            f"model={name!r} names no model; for example model='Qwen/Qwen3.5-35B-A3B-FP8'.", field="model"
-        )
-
-
-def _check_tier(tier: object) -> None:
-    if tier not in _TIERS:
-        known = ", ".join(repr(one) for one in _TIERS)
-        raise InvalidStep(f"service_tier={tier!r} is not known; use one of {known}.", field="service_tier")
-
-
-def check_heartbeat(heartbeat: object) -> None:
-    """Refuse what is no number of seconds."""
-    if heartbeat is not None and not _is_positive(heartbeat):
-        raise InvalidStep(f"heartbeat={heartbeat!r} must be a number of seconds above 0.", field="heartbeat")
-
-
-def check_timeout(timeout: object) -> None:
-    """Refuse what is no number of seconds."""
-    if timeout is not None and not _is_positive(timeout):
-        raise InvalidStep(
-            f"timeout={timeout!r} must be a number of seconds above 0: the limit for the whole call.",
-            field="timeout",
-        )
-
-
-def _check_window(window: object, tier: object) -> None:
-    if window is not None and tier != "batch":
-        raise InvalidStep(
-            f'completion_window={window!r} belongs to service_tier="batch"; this model is {tier!r}.',
-            field="completion_window",
-        )
-
-
-def _is_positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf

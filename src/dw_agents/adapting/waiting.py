@@ -1,7 +1,7 @@
 """Submitting a step and waiting for its answer.
 
 Owns: the two waits (a thread's, a loop's) with their heartbeats, and the promise that a caller who stops
-waiting stops the step. Must not import the chat model.
+waiting stops the step. Must not know a framework.
 """
 
 from __future__ import annotations
@@ -24,23 +24,28 @@ class Abandonable:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._tickets: list[Ticket] = []
-        self._abandoned = False
+        self._reason: BaseException | None = None
+        """Why its caller left."""
 
     def add(self, ticket: Ticket) -> None:
         """Take note of a ticket; it is cancelled at once where its caller has left already."""
         with self._lock:
             self._tickets.append(ticket)
-            abandoned = self._abandoned
-        if abandoned:
-            ticket.cancel()
+            reason = self._reason
+        if reason is not None:
+            ticket.cancel(reason)
 
-    def abandon(self) -> None:
-        """Cancel all tickets, also those to come."""
+    def abandon(self, reason: BaseException) -> None:
+        """Cancel all tickets, also those to come.
+
+        Args:
+            reason: what ended the call; see ``Ticket.cancel``.
+        """
         with self._lock:
-            self._abandoned = True
+            self._reason = reason
             tickets = list(self._tickets)
         for ticket in tickets:
-            ticket.cancel()
+            ticket.cancel(reason)
 
 
 abandonable: Final[ContextVar[Abandonable | None]] = ContextVar("dw_agents_abandonable", default=None)
@@ -58,8 +63,8 @@ def wait_in_thread(engine: Engine, step: Step, *, every: float | None, beat: Cal
             call.add(ticket)
         while not ticket.join(every):
             beat(ticket)
-    except BaseException:
-        ticket.cancel()
+    except BaseException as error:
+        ticket.cancel(error)
         raise
     return ticket.result()
 
@@ -76,7 +81,7 @@ async def wait_on_loop(
     try:
         while not await ticket.wait(every):
             await beat(ticket)
-    except BaseException:
-        ticket.cancel()
+    except BaseException as error:
+        ticket.cancel(error)
         raise
     return await ticket

@@ -1,9 +1,9 @@
-"""What the service's ``/responses`` carries of what LangChain users may ask for.
+"""What the service's ``/responses`` carries of what frameworks may ask for.
 
 Owns: the table of request fields and the verdict on each, and the one-time warnings. The service drops fields
 that it does not read without a word; where that would change the answer or the bill the call is refused
 before anything is sent, where it only tunes the sampling the user is told once, and what nobody can notice is
-left alone. Must not import the chat model.
+left alone. Must not know a framework.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
-from langchain_dw_agents.errors import InvalidStep
+from dw_agents.errors import InvalidStep
 
 __all__ = ["RULES", "DoublewordWarning", "Rule", "Verdict", "carried", "forget_warnings", "warn_once"]
 
@@ -56,8 +56,8 @@ class Rule:
 
 _CHAT: Final = "a realtime /chat/completions call or a batch line of that endpoint carries it"
 _THINKING: Final = 'reasoning_effort="none" (or "low", "medium", "high") steers the thinking'
-_SAMPLES: Final = "llm.batch([prompt] * n) gives n answers"
-_SCHEMA: Final = "with_structured_output(schema) carries a schema"
+_SAMPLES: Final = "the same call n times gives n answers"
+_SCHEMA: Final = "a structured output by JSON schema is carried"
 
 
 def _is(*values: Any) -> Callable[[Any], bool]:
@@ -104,9 +104,9 @@ RULES: Final[Mapping[str, Rule]] = {
     "top_k": _tuning("the model's own default applies", _CHAT),
     "min_p": _tuning("the model's own default applies", _CHAT),
     "repetition_penalty": _tuning("no penalty is applied", _CHAT, _is(1, 1.0)),
-    "max_tool_calls": _tuning("the number of tool calls stays unlimited", "a middleware can count them"),
+    "max_tool_calls": _tuning("the number of tool calls stays unlimited", "count them in the agent's loop"),
     "truncation": _tuning(
-        "a prompt that is too long fails", "trim_messages or a summarization middleware shortens it",
+        "a prompt that is too long fails", "shorten the history before the call",
         _is("disabled"),
     ),
     "include": _refused("no log probabilities come back", _CHAT, _no_logprobs),
@@ -117,8 +117,8 @@ RULES: Final[Mapping[str, Rule]] = {
     "logit_bias": _refused("the tokens are not biased", _CHAT, _empty),
     "previous_response_id": _refused("the service cannot load earlier responses", "send the whole history"),
     "conversation": _refused("the service keeps no conversations", "send the whole history"),
-    "prompt": _refused("the service keeps no prompt templates", "a ChatPromptTemplate fills one in here"),
-    "context_management": _refused("nothing is managed", "a summarization middleware does it", _empty),
+    "prompt": _refused("the service keeps no prompt templates", "fill the template in before the call"),
+    "context_management": _refused("nothing is managed", "shorten the history before the call", _empty),
     "cache_control": _refused("nothing is cached, and the prompt is billed in full", _CHAT),
     "prompt_cache_options": _refused("nothing is cached, and the prompt is billed in full", _CHAT, _empty),
     "chat_template_kwargs": _refused("the chat template stays as it is", _THINKING, _empty),
@@ -130,8 +130,8 @@ RULES: Final[Mapping[str, Rule]] = {
     "guided_choice": _refused("the output is not constrained", _SCHEMA),
     "guided_grammar": _refused("the output is not constrained", _SCHEMA),
     "structured_outputs": _refused("the output is not constrained", _SCHEMA),
-    "functions": _refused("the functions are not offered", "bind_tools([...]) offers them", _empty),
-    "function_call": _refused("no function is chosen", "bind_tools([...], tool_choice=...) chooses one"),
+    "functions": _refused("the functions are not offered", "tools offer them", _empty),
+    "function_call": _refused("no function is chosen", "tool_choice chooses one"),
     "audio": _refused("no audio comes back", "ask for text"),
     "modalities": _refused("only text comes back", "leave it out", lambda value: list(value) == ["text"]),
     "stream_options": _refused(
@@ -155,7 +155,7 @@ def warn_once(key: str, message: str) -> None:
         if key in _said:
             return
         _said.add(key)
-    # The frames above are LangChain's, at no fixed depth: the message names the field instead of the line.
+    # The frames above are the framework's, at no fixed depth: the message names the field instead of the line.
     warnings.warn(message, DoublewordWarning, stacklevel=2)
 
 

@@ -1,7 +1,7 @@
 """From texts to the lines of an embeddings job, and from its answers to vectors.
 
 Owns: which texts travel in one line, the checks on them, and reading vectors out of an answer. Pure; must not import
-the embeddings class or the engine.
+the engine or know a framework.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from dw_agents.errors import InvalidStep, MalformedAnswer
 from dw_agents.step import MAX_BODY_BYTES
-from langchain_dw_agents.errors import InvalidStep, MalformedAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
