@@ -24,6 +24,7 @@ __all__ = [
     "EngineLoopError",
     "InsufficientCredits",
     "InvalidStep",
+    "JournalError",
     "Limits",
     "MalformedAnswer",
     "MissingAPIKey",
@@ -42,6 +43,7 @@ __all__ = [
     "StepError",
     "StepExpired",
     "StepLost",
+    "StepNotRecorded",
     "SubmissionUnknown",
     "Ticket",
     "__version__",
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
         EngineLoopError,
         InsufficientCredits,
         InvalidStep,
+        JournalError,
         MalformedAnswer,
         MissingAPIKey,
         NotFound,
@@ -86,6 +89,7 @@ if TYPE_CHECKING:
         StepError,
         StepExpired,
         StepLost,
+        StepNotRecorded,
         SubmissionUnknown,
     )
     from dw_agents.prices import Price, Prices

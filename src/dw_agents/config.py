@@ -84,6 +84,9 @@ class Settings:
     ssl_context: ssl.SSLContext | None
     max_polls_per_second: float
     batch_limits: Limits | None
+    journal: object = None
+    run: str = ""
+    flex_bursts: str = "responses"
 
 
 def resolve_account(api_key: object = None, base_url: str | None = None, *, home: Path | None = None) -> Account:

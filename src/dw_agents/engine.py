@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from dw_agents.config import Account, Settings, check_headers, resolve_account
 from dw_agents.errors import ConfigurationError, EngineClosed
@@ -39,7 +39,8 @@ class Engine:
     """Takes steps from any thread or event loop and gets them answered on their tier.
 
     One background thread does all the network work; it starts with the first step. After a fork the child's first
-    step starts a fresh one. At interpreter exit, steps in flight are cancelled at the service.
+    step starts a fresh one. At interpreter exit, steps in flight are kept in the journal for the next process that
+    asks them; without a journal they are cancelled at the service.
 
     Args:
         api_key: a string, a ``SecretStr`` or a function that returns the string; default: ``DOUBLEWORD_API_KEY``, then
@@ -52,6 +53,12 @@ class Engine:
         ssl_context: in place of the system's trust store (``SSL_CERT_FILE`` and the like are honoured without it).
         max_polls_per_second: the most state look-ups a second, over all steps.
         batch_limits: how large a batch may grow and how long it waits for more; see ``Limits``.
+        journal: the file that remembers what the service accepted, so that asking the same step again, also in another
+            process, collects the answer instead of paying again; False for none. Default: ``DW_AGENTS_JOURNAL`` (a
+            path, or ``off``), then ``dw-agents/journal.db`` in the platform's state directory.
+        flex_bursts: how many flex steps at once travel: ``"responses"``, each as a background Response, or ``"batch"``,
+            together in a batch with a window of ``1h``, which costs the same where the service offers it.
+        run: the run that steps belong to which name none (see ``Step.run``). Default: ``DW_AGENTS_RUN``.
 
     Raises:
         MissingAPIKey: no key was found.
@@ -69,15 +76,33 @@ class Engine:
         ssl_context: ssl.SSLContext | None = None,
         max_polls_per_second: float = 2000.0,
         batch_limits: Limits | None = None,
+        journal: str | os.PathLike[str] | bool | None = None,
+        run: str | None = None,
+        flex_bursts: Literal["responses", "batch"] = "responses",
     ) -> None:
         if on_unknown not in {"resend", "raise"}:
             raise ConfigurationError(f"on_unknown={on_unknown!r} must be 'resend' or 'raise'.", field="on_unknown")
         if not max_polls_per_second >= 1:
             raise ConfigurationError("max_polls_per_second must be at least 1.", field="max_polls_per_second")
+        if flex_bursts not in {"responses", "batch"}:
+            raise ConfigurationError(
+                f"flex_bursts={flex_bursts!r} must be 'responses' or 'batch'.", field="flex_bursts"
+            )
         check_headers(headers or {})
+        from dw_agents.journal.place import find_place
+
+        find_place(journal)
         self.account = resolve_account(api_key, base_url)
         self._settings = Settings(
-            on_unknown, retries, dict(headers or {}), ssl_context, max_polls_per_second, batch_limits
+            on_unknown,
+            retries,
+            dict(headers or {}),
+            ssl_context,
+            max_polls_per_second,
+            batch_limits,
+            journal,
+            os.environ.get("DW_AGENTS_RUN", "") if run is None else run,
+            flex_bursts,
         )
         self._tally = Tally()
         self._lock = threading.Lock()
@@ -112,11 +137,22 @@ class Engine:
         """Whether ``close`` was called."""
         return self._closed
 
+    def start(self) -> Self:
+        """Start the thread and open the journal now, which the first step would do otherwise.
+
+        Raises:
+            JournalError: the journal that was asked for cannot be used.
+            EngineClosed: after ``close``.
+        """
+        self._running()
+        return self
+
     def submit(self, step: Step) -> Ticket:
         """Take up a step and return at once; it is sent in the background.
 
         Raises:
             InvalidStep: the step cannot travel as asked; nothing was sent.
+            JournalError: the journal that was asked for cannot be used; nothing was sent.
             EngineClosed: after ``close``.
         """
         check(step)
@@ -163,7 +199,10 @@ class Engine:
         return {state: counts.get(state, 0) for state in ("waiting", "submitting", "queued", "in_progress")}
 
     def close(self, timeout: float = 10.0) -> None:
-        """Cancel what is in flight, tell the service, and stop the thread; a second call does nothing.
+        """Stop the thread; a second call does nothing.
+
+        What is in flight ends in ``StepCancelled`` here. What the service has accepted of it goes on there and is
+        kept in the journal for whoever asks the same step again; without a journal it is cancelled at the service.
 
         Args:
             timeout: the most seconds to wait for the service.
@@ -201,12 +240,21 @@ class Engine:
                 raise EngineClosed("The engine was closed; make a new one.")
             runtime = self._runtime
             if runtime is None or runtime.pid != os.getpid():
-                from dw_agents.runtime import Runtime
-
-                runtime = self._runtime = Runtime(self.account, self._settings, self._tally)
+                runtime = self._runtime = self._make_runtime()
                 # Tickets may outlive the engine object: the thread goes on until the last of them has ended.
                 weakref.finalize(self, runtime.retire).atexit = False
         return runtime
+
+    def _make_runtime(self) -> Runtime:
+        try:
+            from dw_agents.runtime import Runtime
+
+            return Runtime(self.account, self._settings, self._tally)
+        except RuntimeError as error:
+            # What is imported now wants to be told of the exit, and Python refuses once the main thread has ended.
+            if threading.main_thread().is_alive():
+                raise
+            raise EngineClosed("The interpreter is exiting, and no engine was running: nothing was sent.") from error
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()

@@ -10,7 +10,9 @@ Owns: every exception class that the package raises. Must not import anything el
     │   ├── EngineClosed                      closed, or the interpreter is exiting
     │   ├── EngineForked                      the ticket belongs to the process before the fork
     │   └── EngineLoopError                   a blocking wait on the engine's own thread
+    ├── JournalError (OSError)                the journal cannot be opened, read or written
     └── StepError                             one step went wrong; carries its ticket
+        ├── StepNotRecorded (OSError)         the journal could not take it: nothing was sent
         ├── ServiceUnreachable (ConnectionError)  no connection was made: nothing was accepted
         ├── SubmissionUnknown (RuntimeError)  sent, but no reply: the service may have accepted it
         ├── DeadlineExceeded (TimeoutError)   the caller's own time limit; cancelled upstream
@@ -33,7 +35,7 @@ The built-in parents decide what a caller's own retry policy does: LangGraph's d
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dw_agents.ticket import Ticket
@@ -50,6 +52,7 @@ __all__ = [
     "EngineLoopError",
     "InsufficientCredits",
     "InvalidStep",
+    "JournalError",
     "MalformedAnswer",
     "MissingAPIKey",
     "NotFound",
@@ -62,12 +65,25 @@ __all__ = [
     "StepError",
     "StepExpired",
     "StepLost",
+    "StepNotRecorded",
     "SubmissionUnknown",
 ]
 
 
+def _rebuilt(kind: type[BaseException], args: tuple[object, ...], attributes: dict[str, object]) -> BaseException:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
+
+
 class DwAgentsError(Exception):
     """The root of every error raised by dw-agents."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A worker process's error reaches its parent without the ticket, which belongs to the worker's engine.
+        attributes = {name: value for name, value in self.__dict__.items() if name != "ticket"}
+        return _rebuilt, (type(self), self.args, attributes)
 
 
 class ConfigurationError(DwAgentsError, ValueError):
@@ -106,6 +122,10 @@ class EngineLoopError(EngineError):
     """A blocking wait was tried on the engine's own thread, where it could never end."""
 
 
+class JournalError(DwAgentsError, OSError):
+    """The journal cannot be opened, read or written; the message names the file and the mend."""
+
+
 class StepError(DwAgentsError):
     """One step went wrong.
 
@@ -115,10 +135,15 @@ class StepError(DwAgentsError):
     """
 
     retryable = False
+    ticket: Ticket | None = None
 
     def __init__(self, message: str, *, ticket: Ticket | None = None) -> None:
         super().__init__(message)
         self.ticket = ticket
+
+
+class StepNotRecorded(StepError, OSError):
+    """The journal could not take the step (a full disk, for example), so it was not sent."""
 
 
 class ServiceUnreachable(StepError, ConnectionError):

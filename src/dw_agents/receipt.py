@@ -50,6 +50,16 @@ class Line:
         return Line(*(getattr(self, name) - getattr(other, name) for name in Line.__slots__))
 
 
+_STEPS, _FAILED, _INPUT, _OUTPUT, _CACHED, _REASONING, _UNMETERED = range(7)
+_FIELDS: Final[tuple[tuple[int, tuple[str, ...], str | None], ...]] = (
+    (_INPUT, ("input_tokens", "prompt_tokens"), None),
+    (_OUTPUT, ("output_tokens", "completion_tokens"), None),
+    (_CACHED, ("input_tokens_details", "prompt_tokens_details"), "cached_tokens"),
+    (_REASONING, ("output_tokens_details", "completion_tokens_details"), "reasoning_tokens"),
+)
+"""Where in ``usage`` a count stands: at Responses and at chat completions, and in which object there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Amount:
     """A sum of money of which parts may be unknown: an unknown price is never counted as zero.
@@ -82,6 +92,8 @@ class Receipt:
         resubmitted: jobs submitted again after the service failed them for a passing cause.
         possible_duplicates: submissions sent again although the first may have been accepted (and be billed).
         reattached: steps that took over a job accepted earlier, instead of paying again.
+        replayed: steps of a named run whose answer had been delivered before, or is another process's; they are in no
+            line, as nothing was paid for them here.
     """
 
     lines: Mapping[tuple[str, str], Line] = field(default_factory=dict)
@@ -90,6 +102,7 @@ class Receipt:
     resubmitted: int = 0
     possible_duplicates: int = 0
     reattached: int = 0
+    replayed: int = 0
 
     @property
     def steps(self) -> int:
@@ -105,6 +118,7 @@ class Receipt:
             resubmitted=self.resubmitted - other.resubmitted,
             possible_duplicates=self.possible_duplicates - other.possible_duplicates,
             reattached=self.reattached - other.reattached,
+            replayed=self.replayed - other.replayed,
         )
 
     def cost(self, *, tier: str | None = None, prices: Prices | None = None) -> Amount:
@@ -153,6 +167,7 @@ class Receipt:
             "resubmitted": self.resubmitted,
             "possible duplicates": self.possible_duplicates,
             "re-attached": self.reattached,
+            "replayed": self.replayed,
         }
         if any(notes.values()):
             table.append(", ".join(f"{name}: {n:,}" for name, n in notes.items() if n))
@@ -177,7 +192,8 @@ class Tally:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._lines: dict[tuple[str, str], Line] = {}
+        self._lines: dict[tuple[str, str], list[int]] = {}
+        """By model and tier, in the order of ``Line``'s fields."""
         self._counts: Counter[str] = Counter()
         self._requests: Counter[str] = Counter()
 
@@ -186,42 +202,32 @@ class Tally:
         self._requests[kind] += 1
 
     def count(self, what: str) -> None:
-        """Count ``retries``, ``resubmitted``, ``possible_duplicates`` or ``reattached``."""
+        """Count ``retries``, ``resubmitted``, ``possible_duplicates``, ``reattached`` or ``replayed``."""
         self._counts[what] += 1
 
     def ended(self, step: Step, *, answered: bool, usage: Mapping[str, Any] | None) -> None:
         """Count the end of a step and add its ``usage`` up; chat and Responses field names are both read."""
-        line = Line(failed=1)
-        if answered:
-            line = _metered(usage) if usage else Line(steps=1, unmetered=1)
         tier = _REALTIME if step.service_tier == "priority" else step.service_tier
         key = (step.model, f"{tier} 1h" if step.completion_window == "1h" else tier)
         with self._lock:
-            self._lines[key] = self._lines.get(key, Line()) + line
+            counts = self._lines.get(key)
+            if counts is None:
+                counts = self._lines[key] = [0] * len(Line.__slots__)
+            counts[_FAILED if not answered else _STEPS] += 1
+            if answered and not usage:
+                counts[_UNMETERED] += 1
+            elif answered and usage:
+                for place, names, within in _FIELDS:
+                    for name in names:
+                        value = usage.get(name)
+                        if within is not None and isinstance(value, Mapping):
+                            value = value.get(within)
+                        if isinstance(value, int):
+                            counts[place] += value
+                            break
 
     def receipt(self) -> Receipt:
         """Copy what was counted so far."""
         with self._lock:
-            lines = dict(self._lines)
+            lines = {key: Line(*counts) for key, counts in self._lines.items()}
         return Receipt(lines=lines, requests=dict(self._requests), **self._counts)
-
-
-def _metered(usage: Mapping[str, Any]) -> Line:
-    def number(*names: str) -> int:
-        value = next((usage[name] for name in names if isinstance(usage.get(name), int)), 0)
-        return int(value)
-
-    def detail(names: tuple[str, ...], key: str) -> int:
-        for name in names:
-            details = usage.get(name)
-            if isinstance(details, Mapping) and isinstance(details.get(key), int):
-                return int(details[key])
-        return 0
-
-    return Line(
-        steps=1,
-        input_tokens=number("input_tokens", "prompt_tokens"),
-        output_tokens=number("output_tokens", "completion_tokens"),
-        cached_tokens=detail(("input_tokens_details", "prompt_tokens_details"), "cached_tokens"),
-        reasoning_tokens=detail(("output_tokens_details", "completion_tokens_details"), "reasoning_tokens"),
-    )

@@ -15,10 +15,13 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from dw_agents.errors import DeadlineExceeded, EngineClosed, StepCancelled
+from dw_agents.errors import DeadlineExceeded, EngineClosed, StepCancelled, StepNotRecorded
+from dw_agents.journal.book import Book
+from dw_agents.journal.place import find_place, open_journal
 from dw_agents.leaving import running, watch_exit
 from dw_agents.routes.base import Route, Shared
 from dw_agents.routes.batch import BatchRoute
+from dw_agents.routes.bursts import BurstRoute
 from dw_agents.routes.flex import FlexRoute
 from dw_agents.routes.realtime import RealtimeRoute
 from dw_agents.schedule.retries import Retries, RetryBudget
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dw_agents.config import Account, Settings
+    from dw_agents.journal.rows import Found
+    from dw_agents.journal.writer import Writer
     from dw_agents.receipt import Tally
     from dw_agents.ticket import Ticket
 
@@ -46,6 +51,7 @@ class Runtime:
         tally: counts for the receipt.
 
     Raises:
+        JournalError: the journal that the user named cannot be used.
         OSError: the certificate files that the environment names cannot be read, and the like.
     """
 
@@ -58,7 +64,9 @@ class Runtime:
         self._scheduled = False
         self._stopping = False
         self._ended = False
+        self._wait_for_stop: list[Callable[[], None]] = []
         self._deadlines: dict[Ticket, asyncio.TimerHandle] = {}
+        self._writer = _journal(settings)
         self._loop = _new_loop()
         self._started = threading.Event()
         self._trouble: BaseException | None = None
@@ -91,8 +99,11 @@ class Runtime:
         if self.pid != os.getpid() or self not in running:
             return
         finished = threading.Event()
-        self._hand_over(self._begin_stop, timeout, finished.set)
-        finished.wait(timeout + 2.0)
+        try:
+            self._hand_over(self._begin_stop, timeout, finished.set)
+            finished.wait(timeout + 2.0)
+        except EngineClosed:
+            pass  # it had nothing to do, and has ended meanwhile
         if threading.get_ident() != self.thread_id:
             self._thread.join(2.0)
         running.discard(self)
@@ -115,7 +126,7 @@ class Runtime:
         if self._ended:
             with contextlib.suppress(ValueError):  # the thread took it out, and acted on it
                 self._inbox.remove(item)
-            raise EngineClosed("The engine has stopped; make a new one.")
+                raise EngineClosed("The engine has stopped; make a new one.")
 
     def _drain(self) -> None:
         self._scheduled = False
@@ -136,6 +147,8 @@ class Runtime:
         self._ended = True
         self._drain()
         self._loop.close()
+        for finished in self._wait_for_stop:
+            finished()
 
     async def _build(self, account: Account, settings: Settings, tally: Tally) -> None:
         """Make what belongs to this thread's loop."""
@@ -147,14 +160,18 @@ class Runtime:
             on_unknown=settings.on_unknown,
             tally=tally,
             clock=time.monotonic,
+            book=Book(self._writer, self._loop, account, settings.run),
+            ask=self._ask,
             open=self.open,
         )
         flex = FlexRoute(self._shared, max_polls_per_second=settings.max_polls_per_second)
+        limits = settings.batch_limits or Limits()
         self._routes: dict[str, Route] = {
             "priority": RealtimeRoute(self._shared),
-            "flex": flex,
+            # Also where bursts do not travel by batch now: those that an earlier process sent may be asked again.
+            "flex": BurstRoute(self._shared, flex, limits, collect=settings.flex_bursts == "batch"),
             "background": flex,
-            "batch": BatchRoute(self._shared, settings.batch_limits or Limits()),
+            "batch": BatchRoute(self._shared, limits),
         }
 
     def _start(self, ticket: Ticket) -> None:
@@ -174,8 +191,24 @@ class Runtime:
             handle = self._loop.call_later(min(step.timeout, _LONGEST_TIMER), self._expire, ticket)
             self._deadlines[ticket] = handle
             ticket.add_done_callback(lambda: self._hand_over(self._cancel_deadline, ticket))
+        self._ask(ticket)
+
+    def _ask(self, ticket: Ticket) -> None:
         with self._shared.guarded(ticket):
-            self._routes[step.service_tier].start(ticket)
+            self._shared.book.ask(ticket, self._asked)
+
+    def _asked(self, ticket: Ticket, found: Found | StepNotRecorded | None) -> None:
+        with self._shared.guarded(ticket):
+            if isinstance(found, StepNotRecorded):
+                self._shared.fail(ticket, found)
+                return
+            is_new = found is None or found.state == "waiting"
+            if not ticket.done():
+                self._routes[ticket.step.service_tier].start(ticket, None if is_new else found)
+            elif is_new:
+                self._shared.book.cancelled(ticket)  # its caller left in the meantime
+            else:
+                self._shared.book.released(ticket)
 
     def _abandon(self, ticket: Ticket) -> None:
         with self._shared.guarded(ticket):
@@ -204,13 +237,16 @@ class Runtime:
             self._begin_stop(0.0, lambda: running.discard(self))
 
     def _begin_stop(self, timeout: float, finished: Callable[[], None]) -> None:
-        self._stopping = True
-        self._shared.spawn(self._stop(timeout, finished))
+        self._wait_for_stop.append(finished)
+        if not self._stopping:  # by an engine that was dropped, just as the program ends
+            self._stopping = True
+            self._shared.spawn(self._stop(timeout))
 
-    async def _stop(self, timeout: float, finished: Callable[[], None]) -> None:  # noqa: ASYNC109 - what is left is named, not raised
+    async def _stop(self, timeout: float) -> None:  # noqa: ASYNC109 - what is left is named, not raised
         left = list(self.open)
         for ticket in left:
             error = StepCancelled(f"{ticket}: the engine was closed before the answer came.", ticket=ticket)
+            ticket.interrupted = self._shared.book.kept
             if ticket.settle(error=error, state="cancelled"):
                 self._abandon(ticket)
         routes = set(self._routes.values())
@@ -227,13 +263,16 @@ class Runtime:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         await self._shared.connection.close()
+        self._shared.book.close()
         await asyncio.sleep(0)
-        finished()
         self._loop.stop()
 
     def _report(self, left: list[Ticket], *, in_time: bool) -> None:
         """Say on stderr what was in flight: logging may be shut down already, and money is involved."""
         if not left:
+            return
+        if self._shared.book.kept:
+            self._report_kept(left)
             return
         running = self._shared.not_cancelled
         if not in_time:
@@ -243,6 +282,22 @@ class Runtime:
             shown = ", ".join(running[:10]) + (", ..." if len(running) > 10 else "")
             text += f"; {len(running)} may still run and be billed: {shown}"
         print(text + ".", file=sys.stderr)  # noqa: T201 - see above
+
+    def _report_kept(self, left: list[Ticket]) -> None:
+        accepted = sum(ticket.accepted_at is not None for ticket in left)
+        text = f"dw-agents: {len(left)} step{'s were' if len(left) > 1 else ' was'} in flight"
+        if accepted:
+            text += (
+                f"; {accepted} of them run on at the service and will be billed. The journal has them: run the same "
+                "program again to collect the answers, `dw-agents jobs list` to see them, or `dw-agents jobs cancel "
+                "--all` to stop them"
+            )
+        print(text + ".", file=sys.stderr)  # noqa: T201 - see above
+
+
+def _journal(settings: Settings) -> Writer | None:
+    path, chosen = find_place(settings.journal)
+    return open_journal(path, chosen=chosen)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

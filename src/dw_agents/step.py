@@ -42,6 +42,8 @@ class Step:
         on_unknown: what to do when a submission got no reply and may have been accepted: ``"resend"`` once,
             or ``"raise"`` ``SubmissionUnknown``. Default: the engine's setting.
         scope: tells apart equal bodies that are different work (a LangGraph checkpoint namespace, for example).
+        run: the name of the run that the step belongs to: asked again under the same name, in whatever process, a
+            step that was answered is not paid again. Default: the engine's setting.
         label: shown to people in logs and errors.
     """
 
@@ -53,6 +55,7 @@ class Step:
     max_retries: int | None = None
     on_unknown: OnUnknown | None = None
     scope: str = ""
+    run: str = ""
     label: str = ""
 
     @property

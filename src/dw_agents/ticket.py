@@ -10,15 +10,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from dw_agents.errors import EngineForked, EngineLoopError, StepCancelled
+from dw_agents.interrupts import is_interrupt
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Callable, Generator
 
     from dw_agents.step import Step
 
@@ -87,15 +87,17 @@ class Ticket:
         posts: how many times the step was sent.
         polls: how many times its state was asked for.
         possible_duplicates: how many of the posts may have been accepted without our knowing.
+        replayed: whether the answer is one that was delivered before, or that another living process submitted and
+            waits for too (see ``Step.run``): it is not paid here.
         submitted_at: ``time.monotonic()`` of the submission by the caller.
-        accepted_at: the same, of the service's acceptance.
+        accepted_at: the same, of the service's acceptance, or of the taking over of a job that was accepted before.
         ended_at: the same, of the end.
     """
 
     __slots__ = (
         "_answer", "_done", "_error", "_on_cancel", "_owner_thread", "_pid", "_waiters", "_waiting",
-        "accepted_at", "body", "ended_at", "polls", "possible_duplicates", "posts", "response_id", "state", "step",
-        "submitted_at",
+        "accepted_at", "body", "ended_at", "interrupted", "polls", "possible_duplicates", "posts", "replayed",
+        "response_id", "row", "state", "step", "submitted_at",
     )  # fmt: skip
 
     def __init__(
@@ -113,6 +115,11 @@ class Ticket:
         self.state: TicketStatus = "waiting"
         self.response_id: str | None = None
         self.posts = self.polls = self.possible_duplicates = 0
+        self.replayed = False
+        self.row: int | None = None
+        """Of the journal, while this engine works on the step; for the routes."""
+        self.interrupted = False
+        """Whether Ctrl-C ended the wait: the journal then keeps the job for whoever asks again."""
         self.submitted_at = submitted_at
         self.accepted_at: float | None = None
         self.ended_at: float | None = None
@@ -159,18 +166,14 @@ class Ticket:
         """
         self._arrive()
         try:
-            ended = self._join(timeout)
-        except BaseException:
-            self._leave(cancel=True)
+            ended = self.join(timeout)
+        except BaseException as error:
+            self._leave(error)
             raise
         self._leave()
         if not ended:
             raise TimeoutError(f"{self} has not ended after {timeout} s; it goes on.")
         return self._outcome()
-
-    def join(self, seconds: float | None = None) -> bool:
-        """Wait in this thread until the step ends or ``seconds`` pass; return whether it ended."""
-        return self._join(seconds)
 
     def __await__(self) -> Generator[Any, None, Answer]:
         return self._wait_outcome().__await__()
@@ -188,12 +191,18 @@ class Ticket:
             await self._ended()
         return self._done
 
-    def cancel(self) -> bool:
+    def cancel(self, reason: BaseException | None = None) -> bool:
         """Give the step up: callers get ``StepCancelled`` now, the service is told in the background.
+
+        Args:
+            reason: what made the caller give up, where it was an exception: after Ctrl-C, a job that the service has
+                accepted is kept in the journal, if there is one, for whoever asks the same step again.
 
         Returns:
             False when the step had already ended.
         """
+        if reason is not None and is_interrupt(reason):
+            self.interrupted = True
         return self.settle(
             error=StepCancelled(f"{self} was cancelled.", ticket=self),
             state="cancelled",
@@ -211,6 +220,8 @@ class Ticket:
 
     def progress(self, state: TicketStatus) -> None:
         """Note how far the step is, unless it has ended; for the routes."""
+        if self.state == state:
+            return
         with _lock:
             if not self._done:
                 self.state = state
@@ -249,7 +260,8 @@ class Ticket:
             raise RuntimeError(f"{self} ended with neither an answer nor an error; please report it")
         return self._answer
 
-    def _join(self, timeout: float | None) -> bool:
+    def join(self, seconds: float | None = None) -> bool:
+        """Wait in this thread until the step ends or ``seconds`` pass; return whether it ended."""
         if self._done:
             return True
         self._check_process()
@@ -261,7 +273,7 @@ class Ticket:
         ended = threading.Event()
         self.add_done_callback(ended.set)
         try:
-            return ended.wait(timeout)
+            return ended.wait(seconds)
         finally:
             self._forget(ended.set)
 
@@ -270,15 +282,17 @@ class Ticket:
             self._arrive()
             try:
                 await self._ended()
-            except BaseException:
-                self._leave(cancel=True)
+            except BaseException as error:
+                self._leave(error)
                 raise
             self._leave()
         return self._outcome()
 
     async def _ended(self) -> None:
         self._check_process()
-        wait, wake = _alarm()
+        from dw_agents.alarm import alarm
+
+        wait, wake = alarm()
         self.add_done_callback(wake)
         try:
             await wait
@@ -294,47 +308,13 @@ class Ticket:
         with _lock:
             self._waiting += 1
 
-    def _leave(self, *, cancel: bool = False) -> None:
+    def _leave(self, error: BaseException | None = None) -> None:
         with _lock:
             self._waiting -= 1
             last = self._waiting == 0
-        if cancel and last:
-            self.cancel()
+        if error is not None and last:
+            self.cancel(error)
 
     def _check_process(self) -> None:
         if self._pid != os.getpid():
             raise EngineForked(f"{self} was made before a fork; only the parent process can collect it.")
-
-
-def _alarm() -> tuple[Awaitable[object], Callable[[], None]]:
-    """Make something to await on this loop and the function that any thread may call to end the wait."""
-    if "trio" in sys.modules:
-        import trio
-
-        if trio.lowlevel.in_trio_task():
-            event, token = trio.Event(), trio.lowlevel.current_trio_token()
-
-            def ring() -> None:
-                try:
-                    token.run_sync_soon(event.set)
-                except trio.RunFinishedError:
-                    return  # the loop of the waiter is gone, and the waiter with it
-
-            return event.wait(), ring
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    future = loop.create_future()
-
-    def wake() -> None:
-        try:
-            loop.call_soon_threadsafe(_set, future)
-        except RuntimeError:
-            return  # the loop of the waiter is closed, and the waiter with it
-
-    return future, wake
-
-
-def _set(future: Any) -> None:
-    if not future.done():
-        future.set_result(None)

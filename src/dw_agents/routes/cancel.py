@@ -49,9 +49,12 @@ class Canceller:
     async def _stop(self, ticket: Ticket) -> None:
         try:
             async with self._slots:
-                if not await self._stopped(ticket):
+                if await self._stopped(ticket):
+                    self._shared.book.cancelled(ticket)
+                else:
                     log.warning("%s could not be cancelled; it runs on and will be billed.", ticket.response_id)
                     self._shared.not_cancelled.append(ticket.response_id or "")
+                    self._shared.book.released(ticket)
         finally:
             self._open -= 1
 

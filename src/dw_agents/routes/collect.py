@@ -50,13 +50,16 @@ class Collection:
         self._tickets: dict[str, Ticket] = {}
         self._ids: dict[Ticket, str] = {}
         self._unreadable = 0
+        self._polls = 0
+        self._running = False
         self.received = 0
         """Lines of the output file that were read in order."""
 
     def expect(self, tickets: Mapping[str, Ticket]) -> None:
-        """Say which ``custom_id`` stands for which step."""
-        self._tickets = dict(tickets)
-        self._ids = {ticket: custom_id for custom_id, ticket in tickets.items()}
+        """Say which ``custom_id`` stands for which further step; what was read already is read again for them."""
+        self._tickets.update(tickets)
+        self._ids.update((ticket, custom_id) for custom_id, ticket in tickets.items())
+        self.received = 0
 
     def drop(self, ticket: Ticket) -> None:
         """Expect no line for a step any more."""
@@ -77,11 +80,17 @@ class Collection:
         """Say how many lines were no result lines, for the error of a step that may be among them."""
         return f" ({self._unreadable} lines of its files were no result lines)" if self._unreadable else ""
 
-    def polled(self) -> None:
-        """Count a poll of the batch for each step in it."""
-        for ticket in self._ids:
-            ticket.polls += 1
-            ticket.progress("in_progress")
+    def polled(self, *, running: bool) -> None:
+        """Count a poll of the batch for each step in it.
+
+        Args:
+            running: whether the service works on the batch by now.
+        """
+        self._polls += 1
+        if running and not self._running:
+            self._running = True
+            for ticket in self._ids:
+                ticket.progress("in_progress")
 
     async def read(self, file_id: str, *, again: bool, visible_since: float | None = None) -> None:
         """Read a file on from where the last read ended, or from its start, until the server has no more.
@@ -143,6 +152,7 @@ class Collection:
         if ticket is None:
             return  # seen before, left by its caller, or not ours
         del self._ids[ticket]
+        ticket.polls += self._polls
         if line.error is None and line.body is not None and (line.status or 200) < 400:
             answer = read_answer(ticket, line.body)
             if answer is not None:

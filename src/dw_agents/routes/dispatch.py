@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dw_agents.routes.batch import Kind
     from dw_agents.ticket import Ticket
 
-__all__ = ["BadLine", "Dispatch", "TooLarge"]
+__all__ = ["BadLine", "Dispatch", "NoWindow", "TooLarge"]
 
 log = logging.getLogger("dw_agents")
 
@@ -41,6 +41,10 @@ _LOOK_UPS: Final = (0.0, 0.5, 2.0)
 
 class TooLarge(Refused):
     """The server takes smaller files only."""
+
+
+class NoWindow(Refused):
+    """The service does not take this completion window."""
 
 
 class BadLine(Refused):
@@ -127,9 +131,10 @@ class Dispatch:
             verdict = _judge(reply, lost)
             lagging = reply is not None and reply.status == 404 and self._shared.clock() - self._since < VISIBLE_WITHIN
             if verdict is Verdict.FATAL and reply is not None and not lagging:
-                raise _refusal(reply, "creating its batch")
+                about_window = reply.status == 400 and "completion_window" in reply.text
+                raise _refusal(reply, "creating its batch", NoWindow if about_window else Refused)
             if verdict is Verdict.UNKNOWN:
-                found = await self._find_batch()
+                found = await self.find()
                 if found is not None:
                     return found
             if not await self._again(reply, lost, "creating its batch"):
@@ -147,8 +152,12 @@ class Dispatch:
         except WireError as error:
             return None, error
 
-    async def _find_batch(self) -> batches.Batch | None:
-        """Look for the batch by its token; None means that it surely is not there."""
+    async def find(self) -> batches.Batch | None:
+        """Look for the batch by its token; None means that it surely is not there.
+
+        Raises:
+            Refused: the service cannot be asked, so nothing is sure.
+        """
         for wait in _LOOK_UPS:
             await asyncio.sleep(wait)
             found = await self._look_up("/batches?limit=100", batches.find_batch)

@@ -72,10 +72,15 @@ class Poller:
         self._last_success = 0.0
         self._failures_in_a_row = 0
 
-    def add(self, ticket: Ticket) -> None:
-        """Watch an accepted job until it ends or is dropped."""
+    def add(self, ticket: Ticket, *, age: float = 0.0) -> None:
+        """Watch an accepted job until it ends or is dropped.
+
+        Args:
+            ticket: of the job.
+            age: seconds since it was accepted, of one that is not new; it is looked at now.
+        """
         step = ticket.step
-        self._schedule.add(ticket, (step.model, step.service_tier), self._shared.clock())
+        self._schedule.add(ticket, (step.model, step.service_tier), self._shared.clock(), age=age)
         self._pump()
 
     def drop(self, ticket: Ticket) -> None:

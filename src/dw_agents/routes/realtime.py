@@ -12,6 +12,7 @@ from dw_agents.routes.submitter import Submitter
 from dw_agents.wire.responses import Job, job_error, read_answer, read_job
 
 if TYPE_CHECKING:
+    from dw_agents.journal.rows import Found
     from dw_agents.routes.base import Shared
     from dw_agents.ticket import Ticket
 
@@ -32,7 +33,7 @@ class RealtimeRoute:
         self._shared = shared
         self._submitter = Submitter(shared, limit=_REQUESTS, timeout=_TIMEOUT, accept=self._accept, failed=shared.fail)
 
-    def start(self, ticket: Ticket) -> None:
+    def start(self, ticket: Ticket, found: Found | None = None) -> None:  # noqa: ARG002 - not in the journal
         """Send a step."""
         self._submitter.push(ticket)
 

@@ -12,9 +12,16 @@ import logging
 import uuid
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from dw_agents.errors import MalformedAnswer, StepCancelled, StepError, StepExpired
+from dw_agents.errors import (
+    MalformedAnswer,
+    StepCancelled,
+    StepError,
+    StepExpired,
+    StepNotRecorded,
+    SubmissionUnknown,
+)
 from dw_agents.routes.collect import Collection
-from dw_agents.routes.dispatch import BadLine, Dispatch, TooLarge
+from dw_agents.routes.dispatch import BadLine, Dispatch, NoWindow, TooLarge
 from dw_agents.routes.reader import Refused, read
 from dw_agents.wire import batches
 from dw_agents.wire.http import WireError
@@ -22,13 +29,13 @@ from dw_agents.wire.jsonl import request_line
 from dw_agents.wire.responses import service_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from dw_agents.routes.base import Shared
     from dw_agents.routes.batch import Kind
-    from dw_agents.ticket import Ticket
+    from dw_agents.ticket import Ticket, TicketStatus
 
-__all__ = ["Shipment"]
+__all__ = ["Owner", "Shipment"]
 
 log = logging.getLogger("dw_agents")
 
@@ -39,13 +46,26 @@ _LAST_READS: Final = 3
 _CANCEL_TRIES: Final = 5
 
 
-class _Owner(Protocol):
+class Owner(Protocol):
     """What a shipment asks of its route."""
 
-    def again(self, ticket: Ticket, error: StepError) -> None: ...
-    def ended(self, ticket: Ticket) -> None: ...
-    def answered(self, kind: Kind) -> None: ...
-    def launch(self, kind: Kind, steps: dict[Ticket, bytes]) -> None: ...
+    def again(self, ticket: Ticket, error: StepError) -> None:
+        """Submit a step again whose line failed for a passing cause."""
+
+    def anew(self, ticket: Ticket) -> None:
+        """Submit a step whose batch is not there after all."""
+
+    def no_window(self, kind: Kind, steps: Iterable[Ticket]) -> bool:
+        """Send steps another way whose completion window is not taken, if there is one."""
+
+    def ended(self, ticket: Ticket) -> None:
+        """Forget a step that has its end."""
+
+    def answered(self, kind: Kind) -> None:
+        """Take note of a caller who may come back."""
+
+    def launch(self, kind: Kind, steps: dict[Ticket, bytes]) -> None:
+        """Ship steps as one batch."""
 
 
 class Shipment:
@@ -58,7 +78,7 @@ class Shipment:
         steps: the tickets and their encoded bodies.
     """
 
-    def __init__(self, shared: Shared, owner: _Owner, kind: Kind, steps: dict[Ticket, bytes]) -> None:
+    def __init__(self, shared: Shared, owner: Owner, kind: Kind, steps: dict[Ticket, bytes]) -> None:
         self._shared = shared
         self._owner = owner
         self._kind = kind
@@ -70,6 +90,8 @@ class Shipment:
         self._over = False
         self._unwanted = False
         """Whether a caller left whose line may still be running."""
+        self._kept = False
+        """Whether it goes on at the service with nobody here, for who asks again later."""
 
     async def run(self) -> None:
         """Take the batch through to the end of each of its steps."""
@@ -78,9 +100,13 @@ class Shipment:
             batch = await self._send()
             if batch is not None:
                 await self._follow(batch)
-        except Refused as refused:
+        except NoWindow as refused:
+            self._another_way()
             self._end_all(refused.error)
-            if batch is not None and not self._over:
+        except Refused as refused:
+            self._kept = self._kept or self._shared.book.kept
+            self._end_all(refused.error, goes_on=self._may_run(batch))
+            if batch is not None and not self._over and not self._kept:
                 await self._cancel(batch)  # nobody waits for it any more
         finally:
             # Whatever went wrong here, nobody hangs.
@@ -89,6 +115,11 @@ class Shipment:
     def left(self, ticket: Ticket) -> None:
         """Count a caller who went away; when it was the last, the batch is stopped."""
         self._unwanted = True
+        if ticket.interrupted and ticket.row is not None:
+            self._kept = True
+            self._shared.book.released(ticket)
+        else:
+            self._shared.book.cancelled(ticket)
         self._steps.pop(ticket, None)
         self._collection.drop(ticket)
         self._leave(ticket)
@@ -106,7 +137,10 @@ class Shipment:
             for ticket in order:
                 ticket.progress("submitting")
             try:
+                await self._shared.book.shipping(token, order)
                 file_id = await dispatch.upload(lines)
+            except StepNotRecorded as error:
+                raise _not_recorded(str(error)) from None
             except BadLine as bad:
                 bad_lines += 1
                 if bad.line >= len(order) or bad_lines > _BAD_LINES:
@@ -119,11 +153,21 @@ class Shipment:
                 self._halve()
                 return None
             del lines
+            self._shared.book.batch(token, file_id=file_id)
             batch = await dispatch.create(file_id) if file_id is not None and self._steps else None
             if batch is not None:
+                self._shared.book.batch(token, batch_id=batch.id)
                 self._accepted(batch, {f"{token}-{n}": ticket for n, ticket in enumerate(order)})
             return batch
         return None
+
+    def _another_way(self) -> None:
+        """Let steps travel one by one whose completion window is not taken, where they can."""
+        steps = list(self._steps)
+        if self._owner.no_window(self._kind, steps):
+            self._steps = {}
+            for ticket in steps:
+                self._leave(ticket)
 
     def _halve(self) -> None:
         """Send on as two batches what the server finds too large as one."""
@@ -147,13 +191,13 @@ class Shipment:
         since, failed_before = self._shared.clock(), 0
         while batch.status not in batches.ENDED:
             if not await self._sleep(min(30.0, max(0.1, (self._shared.clock() - since) * 0.02))):
-                if self._unwanted:
+                if self._may_cancel():
                     await self._cancel(batch)
                 return
             self._shared.tally.request("poll")
-            self._collection.polled()
             reply = await read(self._shared, f"/batches/{batch.id}", timeout=_TIMEOUT, visible_since=since)
             batch = batches.read_batch(reply.body) or batch
+            self._collection.polled(running=batch.status != "validating")
             with contextlib.suppress(Refused):  # what cannot be read now is read at the end, or refused then
                 if batch.output_file_id and batch.completed_lines > self._collection.received:
                     await self._collection.read(batch.output_file_id, again=False, visible_since=since)
@@ -214,17 +258,26 @@ class Shipment:
         else:
             self._end(ticket, error)
 
-    def _end(self, ticket: Ticket, error: StepError) -> None:
+    def _may_run(self, batch: batches.Batch | None) -> bool:
+        """Whether a batch that cannot be read may be running all the same."""
+        return batch is not None
+
+    def _may_cancel(self) -> bool:
+        """Whether nobody wants the batch any more, here or anywhere."""
+        return self._unwanted and not self._kept
+
+    def _end(self, ticket: Ticket, error: StepError, *, goes_on: bool = False) -> None:
         self._steps.pop(ticket, None)
         self._collection.drop(ticket)
         self._owner.ended(ticket)
-        self._shared.fail(ticket, error, "cancelled" if isinstance(error, StepCancelled) else "failed")
+        state: TicketStatus = "cancelled" if isinstance(error, StepCancelled) else "failed"
+        self._shared.fail(ticket, error, state, goes_on=goes_on or isinstance(error, SubmissionUnknown))
         self._leave(ticket)
 
-    def _end_all(self, error_of: Callable[[Ticket], StepError]) -> None:
+    def _end_all(self, error_of: Callable[[Ticket], StepError], *, goes_on: bool = False) -> None:
         """End every step that has no end yet."""
         for ticket in [*self._steps, *(ticket for _, ticket in self._collection.unanswered())]:
-            self._end(ticket, error_of(ticket))
+            self._end(ticket, error_of(ticket), goes_on=goes_on)
 
     def _answered(self, ticket: Ticket) -> None:
         self._owner.ended(ticket)
@@ -261,6 +314,10 @@ class Shipment:
         except TimeoutError:
             return True
         return False
+
+
+def _not_recorded(reason: str) -> Refused:
+    return Refused(reason, lambda ticket: StepNotRecorded(reason, ticket=ticket))
 
 
 def _expired(ticket: Ticket) -> StepExpired:

@@ -12,9 +12,10 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from dw_agents.errors import ServiceUnreachable, StepError, SubmissionUnknown
+from dw_agents.errors import StepError, StepNotRecorded, SubmissionUnknown
+from dw_agents.routes.submission import Submission, not_reached
 from dw_agents.schedule.pace import Pace
-from dw_agents.schedule.retries import Retries, Verdict, judge_submission, retry_after
+from dw_agents.schedule.retries import Verdict, judge_submission, retry_after
 from dw_agents.wire.http import NotSent, Reply, ReplyLost
 from dw_agents.wire.responses import reply_error, salvage_id
 
@@ -37,25 +38,6 @@ _UNKNOWN_IN_A_ROW: Final = 3
 """Lost replies one after the other that count as push-back; a single one is bad luck."""
 
 
-class _Submission:
-    __slots__ = (
-        "first_at", "pushed_back_at", "released", "resend_after", "resends", "retries", "task", "ticket", "tries",
-    )  # fmt: skip
-
-    def __init__(self, ticket: Ticket, retries: Retries) -> None:
-        self.ticket = ticket
-        self.retries = retries
-        self.tries = 0
-        self.first_at: float | None = None
-        self.released = True
-        """Whether its place among the requests under way has been given back."""
-        self.resend_after: float | None = None
-        """Seconds until it is sent again, counted from the end of its task; None when it is not."""
-        self.resends = 0
-        self.pushed_back_at: float | None = None
-        self.task: asyncio.Task[None] | None = None
-
-
 class Submitter:
     """Sends the POSTs of one route.
 
@@ -67,6 +49,7 @@ class Submitter:
             have ended in the meantime.
         salvage: called with the ticket and the id found in a 2xx reply that broke off, where the id is enough.
         failed: called with the ticket and the error of a submission that is given up.
+        dropped: called with a ticket whose caller left while it was sent, when it was not accepted.
     """
 
     def __init__(
@@ -77,25 +60,33 @@ class Submitter:
         timeout: float,
         accept: Callable[[Ticket, bytes], bool],
         failed: Callable[[Ticket, StepError], None],
+        dropped: Callable[[Ticket], None] | None = None,
         salvage: Callable[[Ticket, str], None] | None = None,
     ) -> None:
         self._shared = shared
         self._failed = failed
+        self._dropped = dropped
         self._pace = Pace(limit)
         self._timeout = timeout
         self._accept = accept
         self._salvage = salvage
-        self._queue: deque[_Submission] = deque()
-        self._sending: dict[Ticket, _Submission] = {}
+        self._queue: deque[Submission] = deque()
+        self._sending: dict[Ticket, Submission] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._unreachable = 0
         self._unreachable_since = 0.0
         self._unknown_in_a_row = 0
         self._last_success = 0.0
 
-    def push(self, ticket: Ticket, *, resubmitted: bool = False) -> None:
-        """Queue a step; ``resubmitted`` makes it a retry in the engine's budget."""
-        submission = _Submission(ticket, self._shared.retries.limited(ticket.step.max_retries))
+    def push(self, ticket: Ticket, *, resubmitted: bool = False, uncertain: bool = False) -> None:
+        """Queue a step.
+
+        Args:
+            ticket: of the step.
+            resubmitted: makes it a retry in the engine's budget.
+            uncertain: whether an earlier submission may have been accepted.
+        """
+        submission = Submission(ticket, self._shared.retries.limited(ticket.step.max_retries), uncertain=uncertain)
         if resubmitted:
             self._later(submission, submission.retries.pause(1))
             return
@@ -108,6 +99,10 @@ class Submitter:
         submission = self._sending.get(ticket)
         if submission is not None and submission.task is not None:
             submission.task.cancel()
+
+    def is_sending(self, ticket: Ticket) -> bool:
+        """Whether a submission is under way, so that its outcome is not known."""
+        return ticket in self._sending
 
     def idle(self) -> bool:
         """Whether nothing is queued, under way or waiting for its retry, except for callers who left."""
@@ -137,11 +132,13 @@ class Submitter:
         self._timer = None
         self._pump()
 
-    async def _send(self, submission: _Submission, epoch: int) -> None:
+    async def _send(self, submission: Submission, epoch: int) -> None:
         ticket = submission.ticket
         body = ticket.body
         if ticket.done():
             return  # its caller left since it was taken from the queue, and took the body along
+        if ticket.row is not None and not await self._recorded(submission):
+            return
         ticket.progress("submitting")
         ticket.posts += 1
         submission.tries += 1
@@ -153,17 +150,31 @@ class Submitter:
             # At once, so that the next failure of the same burst is no news any more.
             self._release(submission, epoch, pushed_back=pushed_back, wait=wait)
 
+    async def _recorded(self, submission: Submission) -> bool:
+        """Wait until the journal has it that the step is being sent; returns whether it is to be sent."""
+        ticket = submission.ticket
+        try:
+            await self._shared.book.sending(ticket, again=submission.uncertain and not submission.recorded)
+            submission.recorded = submission.uncertain
+        except StepNotRecorded as error:
+            self._failed(ticket, error)
+        return not ticket.done()
+
     def _release(
-        self, submission: _Submission, epoch: int, *, pushed_back: bool = False, wait: float | None = None
+        self, submission: Submission, epoch: int, *, pushed_back: bool = False, wait: float | None = None
     ) -> None:
         if not submission.released:
             submission.released = True
             self._pace.end(epoch, self._shared.clock(), pushed_back=pushed_back, wait=wait)
 
-    def _sent(self, submission: _Submission, epoch: int, _: object) -> None:
+    def _sent(self, submission: Submission, epoch: int, task: asyncio.Task[None]) -> None:
         self._release(submission, epoch)
         if self._sending.get(submission.ticket) is submission:
             del self._sending[submission.ticket]
+        if submission.ticket.done() and submission.ticket.accepted_at is None and self._dropped is not None:
+            # Broken off under way, when the engine closes: what became of it will never be known.
+            submission.ticket.possible_duplicates += task.cancelled() and submission.tries > 0
+            self._dropped(submission.ticket)
         after, submission.resend_after = submission.resend_after, None
         if after == 0.0:
             self._queue.appendleft(submission)
@@ -171,7 +182,7 @@ class Submitter:
             self._later(submission, after)
         self._pump()
 
-    async def _attempt(self, submission: _Submission, body: bytes, epoch: int) -> tuple[bool, float | None]:
+    async def _attempt(self, submission: Submission, body: bytes, epoch: int) -> tuple[bool, float | None]:
         """Send a step once and act on what comes; returns whether that is push-back and for how long."""
         ticket = submission.ticket
         try:
@@ -186,7 +197,7 @@ class Submitter:
             return False, None
         return self._judge(submission, reply)
 
-    def _judge(self, submission: _Submission, reply: Reply) -> tuple[bool, float | None]:
+    def _judge(self, submission: Submission, reply: Reply) -> tuple[bool, float | None]:
         """Act on a reply; returns whether it pushed back and for how long."""
         ticket = submission.ticket
         verdict = judge_submission(reply.status, reply.body)
@@ -203,6 +214,7 @@ class Submitter:
             self._give_up(submission, error)
             return False, None
         if verdict is Verdict.RETRY:
+            self._not_accepted(submission)
             delay = submission.retries.delay(submission.tries, self._elapsed(submission), error)
             if delay is None:
                 self._give_up(submission, error)
@@ -221,8 +233,9 @@ class Submitter:
         self._unreachable = self._unknown_in_a_row = 0
         self._shared.budget.succeeded()
 
-    def _pushed_back(self, submission: _Submission, error: StepError) -> None:
+    def _pushed_back(self, submission: Submission, error: StepError) -> None:
         """Put a refused step back at the head of the queue, unless the service refuses for too long."""
+        self._not_accepted(submission)
         now = self._shared.clock()
         if submission.pushed_back_at is None:
             submission.pushed_back_at = now
@@ -234,7 +247,7 @@ class Submitter:
         self._shared.tally.count("retries")
         submission.resend_after = 0.0
 
-    def _not_sent(self, submission: _Submission, error: NotSent, *, news: bool) -> float:
+    def _not_sent(self, submission: Submission, error: NotSent, *, news: bool) -> float:
         """Put a step that did not leave back at the head of the queue; returns how long everyone waits.
 
         Args:
@@ -243,6 +256,7 @@ class Submitter:
             news: whether it left after the last pause; a burst of failures is one failure of the service.
         """
         shared = self._shared
+        self._not_accepted(submission)
         now = shared.clock()
         if not self._unreachable:
             self._unreachable_since = now
@@ -253,20 +267,20 @@ class Submitter:
             waiting, self._queue = [submission, *self._queue], deque()
             tries, self._unreachable = self._unreachable, 0
             for each in waiting:
-                self._give_up(each, _not_reached(each.ticket, error, tries))
+                self._give_up(each, not_reached(each.ticket, error, tries))
             return 0.0
         if news and self._unreachable == 1:
             # Said once: a user who waits must know why.
             log.warning("%s; trying again", error)
         own = submission.ticket.step.max_retries is not None
         if own and submission.retries.delay(submission.tries, self._elapsed(submission), error) is None:
-            self._give_up(submission, _not_reached(submission.ticket, error, submission.tries))
+            self._give_up(submission, not_reached(submission.ticket, error, submission.tries))
         else:
             shared.tally.count("retries")
             submission.resend_after = 0.0
         return delay
 
-    def _give_up(self, submission: _Submission, error: StepError) -> None:
+    def _give_up(self, submission: Submission, error: StepError) -> None:
         """End a step; one whose first submission got no reply is unknown, however the second ended."""
         ticket = submission.ticket
         if submission.resends:
@@ -275,14 +289,20 @@ class Submitter:
         else:
             self._failed(ticket, error)
 
-    def _elapsed(self, submission: _Submission) -> float:
+    def _not_accepted(self, submission: Submission) -> None:
+        """Note that this submission surely came to nothing."""
+        if not submission.uncertain:
+            self._shared.book.unsent(submission.ticket)
+
+    def _elapsed(self, submission: Submission) -> float:
         now = self._shared.clock()
         return now - (submission.first_at if submission.first_at is not None else now)
 
-    def _unknown(self, submission: _Submission, what: str) -> bool:
+    def _unknown(self, submission: Submission, what: str) -> bool:
         """Resolve a submission that may have been accepted; returns whether it counts as push-back."""
         shared, ticket = self._shared, submission.ticket
         ticket.possible_duplicates += 1
+        submission.uncertain, submission.recorded = True, False
         self._unknown_in_a_row += 1
         resend = (ticket.step.on_unknown or shared.on_unknown) == "resend" and submission.retries.patience > 0
         if ticket.done():
@@ -304,10 +324,10 @@ class Submitter:
             )
         return self._unknown_in_a_row >= _UNKNOWN_IN_A_ROW
 
-    def _later(self, submission: _Submission, delay: float) -> None:
+    def _later(self, submission: Submission, delay: float) -> None:
         self._shared.loop.call_later(delay, self._requeue, submission)
 
-    def _requeue(self, submission: _Submission) -> None:
+    def _requeue(self, submission: Submission) -> None:
         if submission.ticket.done():
             return
         wait = self._shared.budget.spend(self._shared.clock())
@@ -317,11 +337,3 @@ class Submitter:
             return
         self._queue.appendleft(submission)
         self._pump()
-
-
-def _not_reached(ticket: Ticket, error: NotSent, tries: int) -> ServiceUnreachable:
-    return ServiceUnreachable(
-        f"{ticket} was not sent: {error}, after {tries} {'try' if tries == 1 else 'tries'}. "
-        "Check base_url, the network and the proxy variables; nothing was accepted or paid.",
-        ticket=ticket,
-    )

@@ -28,6 +28,8 @@ _WATCHED: Final = 4
 """How many jobs of a key are watched at a time while nothing is known."""
 _SCOUT_EVERY: Final = 256
 """Every so many jobs one is watched from its start, to notice that times have become shorter."""
+_PAUSE: Final = 0.1
+"""Share of a job's age that a watched one may wait for its look while none has finished."""
 _SHORTEST: Final = 0.1
 _LONGEST: Final = 15.0
 _GROWTH: Final = 0.1
@@ -49,7 +51,7 @@ class _Key:
 
 
 class _Job:
-    __slots__ = ("accepted_at", "checked_age", "due_at", "id", "key", "scout", "turn", "watched")
+    __slots__ = ("accepted_at", "checked_age", "due_at", "id", "key", "looking", "scout", "turn", "watched")
 
     def __init__(self, id_: Hashable, key: _Key, accepted_at: float, *, scout: bool) -> None:
         self.id = id_
@@ -58,6 +60,7 @@ class _Job:
         self.checked_age = 0.0
         self.due_at: float | None = None
         """When it is to be looked at; None while it is parked or being looked at."""
+        self.looking = False
         self.scout = scout
         self.watched = False
         self.turn = 0
@@ -85,14 +88,24 @@ class PollSchedule:
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def add(self, id_: Hashable, key: Hashable, now: float) -> None:
-        """Take up a job that the service has just accepted; ``key`` groups jobs that take similar times."""
+    def add(self, id_: Hashable, key: Hashable, now: float, *, age: float = 0.0) -> None:
+        """Take up a job.
+
+        Args:
+            id_: the job's.
+            key: groups jobs that take similar times.
+            now: the time.
+            age: seconds since the service accepted it; one that is not new is looked at now.
+        """
         group = self._keys.setdefault(key, _Key())
-        job = _Job(id_, group, now, scout=group.seen % _SCOUT_EVERY == 0)
+        job = _Job(id_, group, now - age, scout=group.seen % _SCOUT_EVERY == 0)
         group.seen += 1
         group.jobs[job] = None
         self._jobs[id_] = job
-        self._place(job, now)
+        if age:
+            self._push(job, now, jitter=0.0)
+        else:
+            self._place(job, now)
 
     def due(self, now: float, most: int) -> list[Hashable]:
         """Take out up to ``most`` jobs that are to be looked at now; each must be reported back."""
@@ -101,7 +114,7 @@ class PollSchedule:
         while self._heap and self._heap[0][0] <= now and len(taken) < most and self._tokens >= 1.0:
             _, _, turn, job = heapq.heappop(self._heap)
             if turn == job.turn and job.id in self._jobs:
-                job.due_at = None
+                job.due_at, job.looking = None, True
                 taken.append(job.id)
                 self._tokens -= 1.0
         return taken
@@ -121,7 +134,9 @@ class PollSchedule:
         job = self._jobs.get(id_)
         if job is None:
             return
-        job.checked_age = now - job.accepted_at
+        age = now - job.accepted_at
+        job.key.latencies.unfinished(job.checked_age, age)
+        job.checked_age = age
         self._unwatch(job)
         job.key.watched = max(float(_WATCHED), job.key.watched / 2)
         self._place(job, now)
@@ -158,17 +173,19 @@ class PollSchedule:
         job = self._jobs.pop(id_, None)
         if job is not None:
             job.key.jobs.pop(job, None)
+            job.key.latencies.gone(job.checked_age)
             self._unwatch(job)
 
     def _plan_again(self, key: _Key, now: float) -> None:
-        """Look earlier at what would be looked at too late by what is known now."""
+        """Give every job the look that is best by what is known now."""
         for job in key.jobs:
-            if job.due_at is None or job.scout or job.watched:
+            if job.looking or job.scout:
                 continue
             look = key.latencies.next_look(job.checked_age)
             if look is not None:
+                self._unwatch(job)
                 at = max(now, job.accepted_at + look)
-                if at < job.due_at - _SHORTEST:
+                if job.due_at is None or abs(at - job.due_at) > _SHORTEST:
                     self._push(job, at)
 
     def _place(self, job: _Job, now: float) -> None:
@@ -180,31 +197,36 @@ class PollSchedule:
         elif job.scout:
             self._push(job, now + _gap(age))
         else:
+            job.looking = False
             job.key.parked.append(job)
             self._watch_more(job.key, now)
 
     def _watch_more(self, key: _Key, now: float) -> None:
         while key.parked and key.watching < key.watched:
             job = key.parked.popleft()
-            if job.id not in self._jobs:
+            if job.id not in self._jobs or job.due_at is not None or job.looking:
                 continue
             age = now - job.accepted_at
             look = key.latencies.next_look(age)
             job.watched = True
             key.watching += 1
-            unseen = age - job.checked_age
-            at = now + max(0.0, _gap(age) - unseen) if look is None else job.accepted_at + look
-            self._push(job, at)
+            if look is not None:
+                self._push(job, job.accepted_at + look)
+                continue
+            # While nothing has finished, one look a while at any of them tells as much as one at each.
+            pause = age * _PAUSE * self._random.random() if key.watched <= _WATCHED else 0.0
+            self._push(job, now + max(pause, _gap(age) - (age - job.checked_age)), jitter=0.0)
 
     def _unwatch(self, job: _Job) -> None:
         if job.watched:
             job.watched = False
             job.key.watching -= 1
 
-    def _push(self, job: _Job, at: float) -> None:
+    def _push(self, job: _Job, at: float, *, jitter: float = 0.02) -> None:
         job.turn += 1
+        job.looking = False
         # Jobs accepted together must not be asked for together.
-        job.due_at = at + (at - job.accepted_at - job.checked_age) * 0.02 * self._random.random()
+        job.due_at = at + (at - job.accepted_at - job.checked_age) * jitter * self._random.random()
         heapq.heappush(self._heap, (job.due_at, next(self._order), job.turn, job))
 
     def _refill(self, now: float) -> None:

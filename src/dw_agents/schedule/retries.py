@@ -129,7 +129,9 @@ class Retries:
         resubmits: how often a job that failed for a passing cause is submitted again. Default: 2.
     """
 
-    wait: WaitBaseT = field(default_factory=lambda: tenacity.wait_exponential_jitter(initial=0.5, max=30.0, jitter=0.5))
+    wait: WaitBaseT = field(
+        default_factory=lambda: tenacity.wait_exponential(multiplier=0.5, max=30.0) + tenacity.wait_random(0, 0.5)
+    )
     stop: StopBaseT = field(default_factory=lambda: tenacity.stop_after_attempt(8))
     patience: float = 3600.0
     resubmits: int = 2

@@ -1,0 +1,176 @@
+"""The thread that commits.
+
+Owns: group commit: whatever was handed over while the last group was being written to disk is the next group. Whoever
+handed something over is told on its own event loop once it is durable. Must not know what the rows mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from dw_agents.errors import JournalError
+from dw_agents.journal.rows import Found, Group
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from dw_agents.journal.rows import Store
+
+__all__ = ["Change", "Writer"]
+
+log = logging.getLogger("dw_agents")
+
+_ASK_AGAIN: Final = 0.2
+"""Seconds between looks at a step that another process is just sending."""
+_WRITE_AGAIN: Final = 1.0
+"""Seconds between tries to write what has happened to a journal that cannot be written."""
+_COMPANY: Final = 0.02
+"""Seconds that a group in which nobody waits for the disk is collected."""
+_MOST: Final = 5_000
+"""Changes in one group: a larger one would keep other processes waiting."""
+
+
+class Change(NamedTuple):
+    """One thing to be written.
+
+    Attributes:
+        kind: the list of ``Group`` that it belongs to.
+        what: the entry.
+        loop: of who is told; None when nobody is.
+        told: called there with what an ask got or with None, once it is durable; or with the error.
+    """
+
+    kind: str
+    what: Any
+    loop: asyncio.AbstractEventLoop | None = None
+    told: Callable[[Any], None] | None = None
+
+
+class Writer:
+    """Commits changes in groups; from any thread.
+
+    Args:
+        store: is used by this object's thread alone, and closed by it.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._users = 0
+        """Who opened it and has not closed it yet."""
+        self._closed = False
+        self._lock = threading.Lock()
+        self._store = store
+        self._inbox: SimpleQueue[Change | None] = SimpleQueue()
+        self._asked_again: list[Change] = []
+        self._owed: list[Change] = []
+        """What has happened and could not be written yet."""
+        self._thread = threading.Thread(target=self._run, name="dw-agents-journal", daemon=True)
+        self._thread.start()
+
+    def open(self) -> bool:
+        """Count one more who uses it; False when the last has closed it, so that another is needed."""
+        with self._lock:
+            self._users += not self._closed
+            return not self._closed
+
+    def put(self, change: Change) -> None:
+        """Hand over a change; it is written soon."""
+        self._inbox.put(change)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Write what was handed over, give up all rows and end, once everyone who opened it has closed it."""
+        with self._lock:
+            self._users -= 1
+            if self._users > 0 or self._closed:
+                return
+            self._closed = True
+        self._inbox.put(None)
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        going_on = True
+        while going_on:
+            changes, going_on = self._collect()
+            self._write(changes)
+        self._store.close()
+
+    def _collect(self) -> tuple[list[Change], bool]:
+        """Wait for changes and return those that are there; and whether more may come."""
+        pause = _ASK_AGAIN if self._asked_again else _WRITE_AGAIN if self._owed else None
+        changes: list[Change] = []
+        with contextlib.suppress(Empty):
+            change = self._inbox.get(timeout=pause)
+            until = time.monotonic() + _COMPANY
+            while change is not None:
+                changes.append(change)
+                if len(changes) >= _MOST:
+                    break
+                if change.told is not None:
+                    until = 0.0
+                # What has happened can wait for company; what is about to happen waits for the disk.
+                left = until - time.monotonic()
+                change = self._inbox.get(timeout=left) if left > 0.0 else self._inbox.get_nowait()
+            else:
+                return self._with_waiting(changes), False
+        return self._with_waiting(changes), True
+
+    def _with_waiting(self, changes: list[Change]) -> list[Change]:
+        changes = [*self._owed, *self._asked_again, *changes]
+        self._owed, self._asked_again = [], []
+        return changes
+
+    def _write(self, changes: list[Change]) -> None:
+        if not changes:
+            return
+        group = Group()
+        for change in changes:
+            getattr(group, change.kind).append(change.what)
+        try:
+            found = self._store.apply(group, time.time())
+        except JournalError as error:
+            self._refused(changes, error)
+            return
+        except Exception as error:
+            log.exception("dw-agents: an internal error of the journal; please report it")
+            self._refused(changes, JournalError(f"The journal failed: {error!r}."))
+            return
+        answers = iter(found)
+        told: dict[asyncio.AbstractEventLoop, list[tuple[Callable[[Any], None], Any]]] = {}
+        for change in changes:
+            result: Found | None = None
+            if change.kind == "asks":
+                result = next(answers)
+                if result is None:
+                    self._asked_again.append(change)
+                    continue
+            if change.loop is not None and change.told is not None:
+                told.setdefault(change.loop, []).append((change.told, result))
+        _tell(told)
+
+    def _refused(self, changes: list[Change], error: JournalError) -> None:
+        """Tell who waits that nothing was written; what has happened is written later."""
+        told: dict[asyncio.AbstractEventLoop, list[tuple[Callable[[Any], None], Any]]] = {}
+        for change in changes:
+            if change.loop is not None and change.told is not None:
+                told.setdefault(change.loop, []).append((change.told, error))
+            else:
+                if not self._owed:
+                    log.error("%s What the service accepted is known to this process alone for now.", error)
+                self._owed.append(change)
+        _tell(told)
+
+
+def _tell(told: dict[asyncio.AbstractEventLoop, list[tuple[Callable[[Any], None], Any]]]) -> None:
+    for loop, calls in told.items():
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and who waited there is gone
+            loop.call_soon_threadsafe(_call_all, calls)
+
+
+def _call_all(calls: list[tuple[Callable[[Any], None], Any]]) -> None:
+    for call, result in calls:
+        call(result)
