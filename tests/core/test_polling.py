@@ -8,6 +8,8 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pytest
+
 from dw_agents.schedule.latency import Latencies
 from dw_agents.schedule.polling import PollSchedule
 
@@ -67,14 +69,14 @@ def simulate(took: Sequence[float], *, gap: float = 0.001, clock: bool = True, r
 
 def test_jobs_of_equal_length_cost_few_polls_and_little_waiting() -> None:
     run = simulate([60.0] * 2000)
-    assert run.polls_per_job <= 3.5
-    assert run.mean_extra <= 3.0
+    assert run.polls_per_job <= 2.0
+    assert run.mean_extra <= 1.5
 
 
 def test_thousands_of_short_jobs_are_collected_within_moments() -> None:
     run = simulate([2.0] * 10_000)
-    assert run.polls_per_job <= 2.5
-    assert run.mean_extra <= 0.5
+    assert run.polls_per_job <= 1.5
+    assert run.mean_extra <= 0.1
 
 
 def test_a_lone_job_is_noticed_within_a_tenth_of_its_time() -> None:
@@ -83,13 +85,21 @@ def test_a_lone_job_is_noticed_within_a_tenth_of_its_time() -> None:
         assert run.mean_extra <= max(0.2, min(15.0, seconds * 0.1)) + 0.1
 
 
-def test_learned_times_need_fewer_polls_than_the_fixed_interval_with_the_same_waiting() -> None:
+@pytest.mark.parametrize(("sigma", "known"), [(0.3, 5.13), (0.8, 9.47)])
+@pytest.mark.parametrize("gap", [0.001, 0.02, 0.2])
+@pytest.mark.parametrize("clock", [True, False])
+def test_times_learned_while_running_cost_little_more_than_known_ones(
+    sigma: float, known: float, gap: float, clock: bool
+) -> None:
+    """5,000 log-normal jobs of 90 s come within 20% of the polls that 5% of waiting cost where all is known.
+
+    ``known`` is the optimum that dynamic programming finds for the distribution itself. Polls and waiting trade against
+    each other about one to one near it, so that their product is compared.
+    """
     rng = random.Random(3)
-    run = simulate([90 * math.exp(rng.gauss(0, 0.3)) for _ in range(3000)], gap=0.2)
-    interval = 2 * run.mean_extra
-    fixed = sum(math.ceil(t / interval) for t in run.took) / len(run.took)
-    assert run.share <= 0.07
-    assert run.polls_per_job <= 0.95 * fixed
+    run = simulate([90 * math.exp(rng.gauss(0, sigma)) for _ in range(5000)], gap=gap, clock=clock)
+    assert run.share <= 0.06
+    assert run.polls_per_job * run.share <= 1.2 * known * 0.05
 
 
 def test_jobs_that_become_slower_are_still_noticed() -> None:
@@ -136,16 +146,30 @@ def test_while_nothing_is_known_only_a_few_are_watched() -> None:
     assert len(schedule.due(0.5, 1000)) <= 10
 
 
-def test_nothing_is_planned_from_fewer_than_three_samples() -> None:
+def test_nothing_is_planned_from_fewer_than_five_samples() -> None:
     latencies = Latencies()
-    latencies.observe(1.9, 2.1)
-    latencies.observe(1.9, 2.1)
+    for _ in range(4):
+        assert not latencies.observe(1.9, 2.1)
     assert latencies.next_look(0.0) is None
-    latencies.observe(1.9, 2.1)
+    assert latencies.observe(1.9, 2.1)
     look = latencies.next_look(0.0)
     assert look is not None
     assert 1.9 <= look <= 2.3
     assert latencies.next_look(100.0) is None
+
+
+def test_jobs_that_still_run_tell_that_times_are_longer_than_those_that_ended() -> None:
+    """Of a hundred jobs five ended early; without the others one would take these for all there is."""
+    alone, together = Latencies(), Latencies()
+    for _ in range(95):
+        together.unfinished(0.0, 60.0)
+    for latencies in (alone, together):
+        for _ in range(5):
+            latencies.observe(49.0, 51.0)
+    assert alone.next_look(60.0) is None
+    later = together.next_look(60.0)
+    assert later is not None
+    assert later > 61.0
 
 
 def test_old_samples_fade() -> None:
