@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 __all__ = ["emulator"]
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("integrations/*/README.md")), *sorted(ROOT.glob("cookbook/**/*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("integrations/*/README.md")),
+    *sorted(ROOT.glob("cookbook/**/*.md")),
+    *sorted(ROOT.glob("docs/*.md")),
+]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 

@@ -12,6 +12,7 @@ import ssl
 import urllib.request
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -218,6 +219,7 @@ class _Failure:
             raise ReplyLost(what, status=self.status) from error
 
 
+@lru_cache(maxsize=64)
 def _limits(timeout: float, total: float | None = None) -> aiohttp.ClientTimeout:
     total = None if total is None else total + CONNECT_TIMEOUT
     return aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_TIMEOUT, sock_read=timeout)
