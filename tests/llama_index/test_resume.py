@@ -40,7 +40,7 @@ async def test_an_agent_restored_in_the_middle_of_a_call_collects_its_answer(
     emulator = make_emulator(latency=2.0)
     program = f"""
         from __future__ import annotations  # as here: LlamaIndex describes a tool by its signature as written
-        import asyncio, os, pickle, signal
+        import asyncio, os, pickle, signal, sqlite3
         from llama_index.core.agent.workflow import FunctionAgent
         from llama_index.core.workflow import Context
         from llama_index.llms.dw_agents import DoublewordLLM
@@ -56,6 +56,9 @@ async def test_an_agent_restored_in_the_middle_of_a_call_collects_its_answer(
             context = Context(agent)
             handler = agent.run("Hello.", ctx=context)
             while llm.engine.snapshot()["queued"] + llm.engine.snapshot()["in_progress"] < 1:
+                await asyncio.sleep(0.01)
+            journal = sqlite3.connect(os.environ["DW_AGENTS_JOURNAL"])  # not to be killed before the id is there
+            while journal.execute("SELECT count(response_id) FROM steps").fetchone() != (1,):
                 await asyncio.sleep(0.01)
             with open({str(tmp_path / "saved")!r}, "wb") as file:
                 pickle.dump(context.to_dict(serializer=PickleSerializer()), file)
