@@ -17,7 +17,7 @@ _CHUNK = 1_000
 _AGAIN = 0.02
 
 
-def work(journal: str, posts: str, me: int, processes: int, keys: int) -> None:
+def work(journal: str, posts: str, me: int, processes: int, keys: int, under_way: float = 0.0) -> None:
     """Ask all keys of a named run, beginning with an own share of them, and do what nobody else has done.
 
     Args:
@@ -26,6 +26,7 @@ def work(journal: str, posts: str, me: int, processes: int, keys: int) -> None:
         me: the number of this process.
         processes: how many there are.
         keys: how many keys.
+        under_way: seconds between sending a chunk and learning that it was accepted.
     """
     store = SqliteStore(Path(journal))
     log = os.open(posts, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
@@ -34,20 +35,21 @@ def work(journal: str, posts: str, me: int, processes: int, keys: int) -> None:
         left = [f"key-{n % keys}" for n in range(begin, min(begin + _CHUNK, first + keys))]
         while left:
             found = store.apply(Group(asks=[ask(key, run=True) for key in left]), time.time())
-            _do(store, log, me, [(key, one) for key, one in zip(left, found, strict=True) if one is not None])
+            _do(store, log, me, under_way, [(key, one) for key, one in zip(left, found, strict=True) if one is not None])
             left = [key for key, one in zip(left, found, strict=True) if one is None]
             if left:
                 time.sleep(_AGAIN)
     store.close()
 
 
-def _do(store: SqliteStore, log: int, me: int, found: list[tuple[str, Found]]) -> None:
+def _do(store: SqliteStore, log: int, me: int, under_way: float, found: list[tuple[str, Found]]) -> None:
     mine = [(key, one) for key, one in found if one.ours]
     unsent = [(key, one) for key, one in mine if one.state in {"waiting", "sending"}]
     if unsent:
         store.apply(Group(sending=[(one.row, one.state == "sending") for _, one in unsent]), time.time())
         lines = "".join(f"{key} {me} {one.state}\n" for key, one in unsent)
         os.write(log, lines.encode())
+        time.sleep(under_way)
         store.apply(Group(accepted=[(one.row, f"resp_{key}") for key, one in unsent]), time.time())
     if mine:
         store.apply(Group(ended=[End(one.row, "delivered") for _, one in mine]), time.time())
