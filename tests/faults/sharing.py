@@ -17,7 +17,7 @@ _CHUNK = 1_000
 _AGAIN = 0.02
 
 
-def work(journal: str, posts: str, me: int, processes: int, keys: int, under_way: float = 0.0) -> None:
+def work(journal: str, posts: str, *, me: int, processes: int, keys: int, under_way: float = 0.0) -> None:
     """Ask all keys of a named run, beginning with an own share of them, and do what nobody else has done.
 
     Args:
@@ -35,15 +35,15 @@ def work(journal: str, posts: str, me: int, processes: int, keys: int, under_way
         left = [f"key-{n % keys}" for n in range(begin, min(begin + _CHUNK, first + keys))]
         while left:
             found = store.apply(Group(asks=[ask(key, run=True) for key in left]), time.time())
-            _do(store, log, me, under_way, [(key, one) for key, one in zip(left, found, strict=True) if one is not None])
+            mine = [(key, one) for key, one in zip(left, found, strict=True) if one is not None and one.ours]
+            _do(store, log, me, mine, under_way)
             left = [key for key, one in zip(left, found, strict=True) if one is None]
             if left:
                 time.sleep(_AGAIN)
     store.close()
 
 
-def _do(store: SqliteStore, log: int, me: int, under_way: float, found: list[tuple[str, Found]]) -> None:
-    mine = [(key, one) for key, one in found if one.ours]
+def _do(store: SqliteStore, log: int, me: int, mine: list[tuple[str, Found]], under_way: float) -> None:
     unsent = [(key, one) for key, one in mine if one.state in {"waiting", "sending"}]
     if unsent:
         store.apply(Group(sending=[(one.row, one.state == "sending") for _, one in unsent]), time.time())
