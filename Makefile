@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 MODEL ?= rules
 UV ?= 0.13.8
-JOBS ?= 3
+JOBS ?= 4
 BIN := .venv/bin
 LINTED := src integrations tests cookbook benchmarks
 
