@@ -74,7 +74,7 @@ class Engine:
         retries: Retries | None = None,
         headers: Mapping[str, str] | None = None,
         ssl_context: ssl.SSLContext | None = None,
-        max_polls_per_second: float = 2000.0,
+        max_polls_per_second: float = 5000.0,
         batch_limits: Limits | None = None,
         journal: str | os.PathLike[str] | bool | None = None,
         run: str | None = None,
