@@ -9,8 +9,9 @@ import pytest
 from dw_agents import Engine, ServiceError, StepCancelled
 from dw_agents.config import Account, Secret
 from dw_agents.emulator import Emulator
+from dw_agents.journal.jobs import Jobs, Selection
 from dw_agents.journal.rows import account_mark, step_key
-from tests.core.steps import eventually, step, text_of
+from tests.core.steps import eventually, posts, step, text_of
 from tests.faults.engines import accepted, start
 from tests.faults.rows import states
 
@@ -200,3 +201,16 @@ def test_the_file_grows_by_some_hundred_bytes_a_step(emulator: Emulator, path: P
         for ticket in [engine.submit(step(f"{number} " + "x" * 2000)) for number in range(1000)]:
             ticket.result(20)
     assert path.stat().st_size < 1000 * 600
+
+
+def test_a_name_that_is_no_unicode_is_escaped_and_does_its_neighbours_no_harm(path: Path, emulator: Emulator) -> None:
+    odd = "caf\udce9"  # as the environment and the command line give bytes that are not UTF-8
+    with start(emulator, path, run=odd) as engine:
+        tickets = [engine.submit(step(n, label=odd, scope=odd)) for n in range(3)]
+        tickets.append(engine.submit(step("a neighbour")))
+        assert all(ticket.result(10).body["status"] == "completed" for ticket in tickets)
+    with start(emulator, path, run=odd) as engine:
+        assert engine.run(step(0, label=odd, scope=odd)).body == tickets[0].result().body
+    assert posts(emulator) == 4
+    with Jobs(path) as jobs:
+        assert [entry.label for entry in jobs.entries(Selection(run=odd))] == ["caf\\udce9"] * 3 + [""]

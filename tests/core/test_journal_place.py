@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ import pytest
 from dw_agents.errors import ConfigurationError, JournalError
 from dw_agents.journal import place
 from dw_agents.journal.place import default_place, find_place, open_journal
+from tests.faults.rows import query
 
 
 @pytest.fixture(autouse=True)
@@ -102,9 +107,6 @@ def test_engines_of_one_process_share_the_thread_that_writes_a_file(tmp_path: Pa
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_writes_with_a_thread_of_its_own(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     program = f"""
 import os
 from pathlib import Path
@@ -120,3 +122,51 @@ assert theirs is mine
 assert os.waitpid(child, 0)[1] == 0
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=20)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_what_a_forked_child_writes_stays_in_the_file_when_its_parent_closes_it(tmp_path: Path) -> None:
+    program = f"""
+import asyncio, os, signal
+from pathlib import Path
+from dw_agents.journal.place import open_journal
+from tests.core.test_journal_writer import put
+from tests.faults.rows import ask
+path = Path({str(tmp_path)!r}) / "j.db"
+mine = open_journal(path, chosen=True)
+asyncio.run(put(mine, "asks", ask("of the parent")))
+ready, closed = os.pipe(), os.pipe()
+child = os.fork()
+if not child:
+    theirs = open_journal(path, chosen=True)
+    asyncio.run(put(theirs, "asks", ask("of the child, before")))
+    os.write(ready[1], b".")
+    os.read(closed[0], 1)
+    asyncio.run(put(theirs, "asks", ask("of the child, after")))
+    os.kill(os.getpid(), signal.SIGKILL)
+os.read(ready[0], 1)
+mine.close()
+os.write(closed[1], b".")
+os.waitpid(child, 0)
+"""
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=20, cwd=root)
+    keys = query(tmp_path / "j.db", "SELECT key FROM steps ORDER BY id")
+    assert keys == [("of the child, before",), ("of the child, after",)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_waits_for_the_transaction_under_way(tmp_path: Path) -> None:
+    writer = open_journal(tmp_path / "j.db", chosen=True)
+    assert writer is not None
+    assert writer.rest(1.0), "nothing is being written"
+    threading.Timer(0.2, writer.go_on).start()
+    began = time.monotonic()
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    assert time.monotonic() - began > 0.15
+    assert os.waitpid(child, 0)[1] == 0
+    assert writer.rest(5.0), "the parent goes on"
+    writer.go_on()
+    writer.close()

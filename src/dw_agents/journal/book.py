@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from dw_agents.errors import JournalError, StepNotRecorded
-from dw_agents.journal.rows import Ask, BatchNews, End, Found, Kind, account_mark, step_key
+from dw_agents.journal.rows import Ask, BatchNews, End, Found, Kind, account_mark, step_key, storable
 from dw_agents.journal.writer import Change
 
 if TYPE_CHECKING:
@@ -65,13 +65,13 @@ class Book:
             told(ticket, None)
             return
         run = step.run or self._run
-        head = (step.endpoint, step.model, step.service_tier, step.completion_window or "", run)
+        head = (step.endpoint, step.model, step.service_tier, step.completion_window or "", storable(run))
         kind = self._kinds.get(head)
         if kind is None:
             if len(self._kinds) >= _KEPT_OF_A_KIND:
                 self._kinds.clear()
             kind = self._kinds[head] = Kind(self._mark, self._base_url, *head)
-        ask = Ask(step_key(self._mark, run, step, ticket.body), bool(run or step.scope), kind, step.label)
+        ask = Ask(step_key(self._mark, run, step, ticket.body), bool(run or step.scope), kind, storable(step.label))
 
         def answered(result: Found | JournalError) -> None:
             if isinstance(result, JournalError):

@@ -17,7 +17,7 @@ import msgspec
 
 from dw_agents.errors import JournalError
 from dw_agents.journal.leases import is_held
-from dw_agents.journal.rows import OPEN, Kind, State
+from dw_agents.journal.rows import OPEN, Kind, State, storable
 from dw_agents.journal.schema import connect
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class Jobs:
             f"WHERE (?1 IS NULL OR k.account = ?1) AND (?2 IS NULL OR k.run = ?2) AND (?3 IS NULL OR s.created < ?3) "
             f"AND (?4 IS NULL OR s.created > ?4) AND (?5 IS NULL OR {_STATE} IN (SELECT value FROM json_each(?5)))",
             selection.account,
-            selection.run,
+            None if selection.run is None else storable(selection.run),
             selection.created_before,
             selection.created_after,
             None if selection.states is None else msgspec.json.encode(sorted(selection.states)).decode(),

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["VARIABLE", "default_place", "find_place", "open_journal"]
 
 VARIABLE: Final = "DW_AGENTS_JOURNAL"
+_PATIENCE: Final = 40.0
+"""Seconds that a fork waits for a transaction to end: longer than one waits for other processes."""
 _OFF: Final = frozenset({"off", "0", "false", "no", "none"})
 
 log = logging.getLogger("dw_agents")
@@ -32,19 +34,43 @@ _lock = threading.Lock()
 _warned = False
 
 
-def _after_fork() -> None:
-    # The parent's thread is not here, and its rows are not ours. What is open is left to the parent: SQLite's files
-    # must not be touched by a child, not even to close them.
+_resting: list[Writer] = []
+"""Those that wait for a fork to be over."""
+_inherited: list[Writer] = []
+"""Of the parent, where one could not be made to wait: it must not even be collected here."""
+
+
+def _before_fork() -> None:
+    # In the middle of a transaction, or of the opening of a file, SQLite's state would be of no use to the child.
+    held = _lock.acquire(timeout=_PATIENCE)
+    _resting.extend(writer for writer in list(_writers.values()) if writer.rest(_PATIENCE))
+    if held:
+        _lock.release()
+
+
+def _after_fork_in_parent() -> None:
+    for writer in _resting:
+        writer.go_on()
+    _resting.clear()
+
+
+def _after_fork_in_child() -> None:
+    # The parent's thread is not here, and its rows are not ours. SQLite remembers, for each file, which locks the
+    # process has, and would take the parent's for ours as long as its connection is open here: the parent, the last to
+    # close the file as it thinks, would delete what we write. To close it is safe, as it rests.
     global _lock  # noqa: PLW0603 - another thread of the parent may hold it
     _lock = threading.Lock()
-    _inherited.extend(_writers.values())
+    for writer in _resting:
+        writer.disown()
+    _inherited.extend(writer for writer in _writers.values() if writer not in _resting)
+    _resting.clear()
     _writers.clear()
 
 
-_inherited: list[Writer] = []
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )
 
 
 def default_place(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:

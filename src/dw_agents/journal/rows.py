@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENDED", "OPEN", "Ask", "BatchNews", "End", "Found", "Group", "Kind", "Line", "State", "Store", "account_mark",
-    "step_key",
+    "step_key", "storable",
 ]  # fmt: skip
 
 State = Literal["waiting", "sending", "accepted", "settled", "delivered", "failed", "lost", "cancelled"]
@@ -166,11 +166,19 @@ class Store(Protocol):
     def close(self) -> None:
         """Give up every row of this process and close."""
 
+    def disown(self) -> None:
+        """Close in a forked child, where every row is the parent's."""
+
 
 def account_mark(account: Account) -> str:
     """Return what stands for an account in the journal: nothing that leads back to its key."""
     secret = account.api_key.get_secret_value().encode()
     return hashlib.blake2b(account.base_url.encode(), key=hashlib.sha256(secret).digest(), digest_size=6).hexdigest()
+
+
+def storable(text: str) -> str:
+    """Return a label or a run's name as the file can hold it: what is no text of Unicode is escaped."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
 def step_key(mark: str, run: str, step: Step, body: bytes) -> str:
@@ -183,4 +191,5 @@ def step_key(mark: str, run: str, step: Step, body: bytes) -> str:
         body: as it is sent.
     """
     head = "\0".join((mark, run, step.scope, step.endpoint, step.service_tier, step.completion_window or ""))
-    return hashlib.blake2b(b"%b\0%b" % (head.encode(), body), digest_size=16).hexdigest()
+    # What comes from the command line or the environment may hold what no UTF-8 can.
+    return hashlib.blake2b(b"%b\0%b" % (head.encode(errors="surrogatepass"), body), digest_size=16).hexdigest()

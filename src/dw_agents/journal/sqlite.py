@@ -105,6 +105,11 @@ class SqliteStore:
             self._database.close()
         self._lease.release()
 
+    def disown(self) -> None:
+        """See ``Store``."""
+        with suppress(sqlite3.Error):
+            self._database.close()
+
     def _return(self, group: Group) -> list[tuple[str, int]]:
         """Give the places of steps back that end without an answer; returns them."""
         rows = [*(end.row for end in group.ended if end.state != "delivered"), *group.released]

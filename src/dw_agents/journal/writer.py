@@ -65,6 +65,8 @@ class Writer:
         self._closed = False
         self._lock = threading.Lock()
         self._store = store
+        self._at_work = threading.Lock()
+        """Held while the store is used."""
         self._inbox: SimpleQueue[Change | None] = SimpleQueue()
         self._asked_again: list[Change] = []
         self._owed: list[Change] = []
@@ -92,12 +94,25 @@ class Writer:
         self._inbox.put(None)
         self._thread.join(timeout)
 
+    def rest(self, timeout: float) -> bool:
+        """Wait until nothing is being written, and begin nothing until ``go_on``; False where that took too long."""
+        return self._at_work.acquire(timeout=timeout)
+
+    def go_on(self) -> None:
+        """End a rest."""
+        self._at_work.release()
+
+    def disown(self) -> None:
+        """Close the file in a forked child, after a rest; the rows stay the parent's."""
+        self._store.disown()
+
     def _run(self) -> None:
         going_on = True
         while going_on:
             changes, going_on = self._collect()
             self._write(changes)
-        self._store.close()
+        with self._at_work:
+            self._store.close()
 
     def _collect(self) -> tuple[list[Change], bool]:
         """Wait for changes and return those that are there; and whether more may come."""
@@ -131,7 +146,8 @@ class Writer:
         for change in changes:
             getattr(group, change.kind).append(change.what)
         try:
-            found = self._store.apply(group, time.time())
+            with self._at_work:
+                found = self._store.apply(group, time.time())
         except JournalError as error:
             self._refused(changes, error)
             return
