@@ -76,6 +76,8 @@ class Runtime:
         self._thread.start()
         self._started.wait()
         if self._trouble is not None:
+            if self._writer is not None:
+                self._writer.close()  # others of this process may share it, and close it with the last of them
             raise self._trouble
         running.add(self)
         watch_exit()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 import pytest
 
+from dw_agents.cli import main
 from dw_agents.emulator import Emulator
 from tests.core.commandline import LONG_AGO, accepted
 from tests.core.steps import MODEL, eventually, step
@@ -201,3 +203,27 @@ def test_prune_never_forgets_open_steps_unless_they_are_given_up_for_lost(office
         assert office.jobs("prune", "--older", "30m", "--lost", "--json").object == {"ended": 0, "open": 1}
         (held,) = office.listed()
         assert held["owner"]["alive"]
+
+
+@pytest.mark.parametrize(
+    "ident", ["0-4294967296", "9999999999-9999999999", "batch_0/99999999999999999999", "caf\udce9", "4294967296-0"]
+)
+def test_an_id_that_no_step_can_have_is_no_step(office: Office, ident: str) -> None:
+    office.leave(step("first"))
+
+    said = office.jobs("show", ident)
+
+    assert said.status == 2
+    assert "has no step" in said.err
+
+
+@AT_ONCE
+def test_a_terminal_that_does_not_take_a_label_gets_it_escaped(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    office.collect(step("first", label="caf\u00e9 \U0001f642"))
+
+    for arguments, shown in ((["list"], "caf\\xe9 \\U0001f642"), (["list", "--json"], r"caf\u00e9 \ud83d\ude42")):
+        narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.stdout", narrow)
+            assert main(["jobs", *arguments]) == 0
+        assert shown in narrow.buffer.getvalue().decode("ascii")

@@ -13,7 +13,7 @@ from dw_agents.journal.jobs import Jobs, Selection
 from dw_agents.journal.rows import account_mark, step_key
 from tests.core.steps import eventually, posts, step, text_of
 from tests.faults.engines import accepted, start
-from tests.faults.rows import states
+from tests.faults.rows import query, states
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -214,3 +214,20 @@ def test_a_name_that_is_no_unicode_is_escaped_and_does_its_neighbours_no_harm(pa
     assert posts(emulator) == 4
     with Jobs(path) as jobs:
         assert [entry.label for entry in jobs.entries(Selection(run=odd))] == ["caf\\udce9"] * 3 + [""]
+
+
+def test_an_engine_that_stops_before_it_is_told_gives_back_what_was_found_for_it(path: Path, slow: Emulator) -> None:
+    with start(slow, path) as first:
+        ticket = first.submit(step())
+        assert eventually(lambda: accepted(ticket))
+    with start(slow, path) as stays:
+        stays.start()
+        for _ in range(5):
+            short = start(slow, path).start()
+            short.submit(step())
+            short.close(0.0)
+        assert eventually(lambda: set(query(path, "SELECT owner FROM steps")) == {(0,)})
+        ticket = stays.submit(step())
+        assert eventually(lambda: accepted(ticket))
+        assert stays.receipt().reattached == 1
+    assert posts(slow) == 1

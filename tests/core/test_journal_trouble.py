@@ -231,3 +231,21 @@ async def test_what_was_accepted_while_the_disk_was_full_is_still_answered(emula
         store.apply = apply  # type: ignore[method-assign]
         assert await asyncio.to_thread(eventually, lambda: "delivered" in states(path).values())
     assert posts(emulator) == 1
+
+
+def test_nothing_is_sent_once_the_file_was_deleted_under_the_engine(
+    emulator: Emulator, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dw_agents.journal.sqlite._SWEEP_EVERY", 0.0)
+    with start(emulator, path) as engine:
+        engine.run(step("first"))
+        for file in path.parent.glob("journal.db*"):
+            if file.is_file():
+                file.unlink()
+        before = posts(emulator)
+        with pytest.raises(StepNotRecorded, match="was deleted or replaced"):
+            engine.run(step("second"))
+        assert posts(emulator) == before
+    with start(emulator, path) as engine:
+        engine.run(step("second"))
+    assert set(states(path).values()) == {"delivered"}

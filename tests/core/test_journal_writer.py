@@ -186,3 +186,37 @@ def test_no_one_gets_a_writer_that_is_being_closed(slate: Slate) -> None:
             writer.close()
             writer.close()
         assert not writer.open()
+
+
+async def test_what_was_found_for_a_loop_that_closed_is_given_back(writer: Writer, slate: Slate) -> None:
+    slate.goes_on.clear()
+    elsewhere = asyncio.new_event_loop()
+    writer.put(Change("asks", ask("a"), elsewhere, lambda _: None))
+    await asyncio.to_thread(slate.entered.wait, 5)
+    elsewhere.close()
+    slate.goes_on.set()
+    assert await asyncio.to_thread(eventually, lambda: len(slate.groups) == 2)
+    assert [(end.row, end.state) for end in slate.groups[1].ended] == [(1, "cancelled")]
+
+
+async def test_nothing_more_is_asked_for_a_loop_that_closed(writer: Writer, slate: Slate) -> None:
+    slate.undecided.add("a")
+    elsewhere = asyncio.new_event_loop()
+    writer.put(Change("asks", ask("a"), elsewhere, lambda _: None))
+    assert await asyncio.to_thread(eventually, lambda: len(slate.groups) > 1)
+    elsewhere.close()
+    await put(writer, "unsent", 1)
+    count = len(slate.groups)
+    await put(writer, "unsent", 2)
+    assert all(not group.asks for group in slate.groups[count - 1 :])
+
+
+async def test_who_left_is_not_asked_for_any_more_and_takes_nobodys_place(writer: Writer, slate: Slate) -> None:
+    slate.undecided.add("a")
+    loop, left = asyncio.get_running_loop(), threading.Event()
+    writer.put(Change("asks", ask("a"), loop, lambda _: None, left.is_set))
+    assert await asyncio.to_thread(eventually, lambda: len(slate.groups) > 1)
+    left.set()
+    slate.undecided.clear()
+    await put(writer, "asks", ask("a"))
+    assert len(slate.groups[-1].asks) == 1

@@ -187,6 +187,9 @@ class _Store:
     def close(self) -> None:
         self.real.close()
 
+    def disown(self) -> None:
+        self.real.disown()
+
 
 class _Writer(Writer):
     """The writer without its thread: it commits what came up within some milliseconds."""

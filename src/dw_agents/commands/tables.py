@@ -5,6 +5,7 @@ Owns: the words and the layout. Must not read the journal or ask the service.
 
 from __future__ import annotations
 
+import json
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -24,12 +25,20 @@ _AGES: Final = ((86_400.0, "d"), (3600.0, "h"), (60.0, "m"))
 
 def out(text: str) -> None:
     """Write a line to stdout."""
-    sys.stdout.write(text + "\n")
+    try:
+        sys.stdout.write(text + "\n")
+    except UnicodeEncodeError:  # labels are people's, and not every terminal or pipe takes all of Unicode
+        sys.stdout.write(text.encode("ascii", "backslashreplace").decode() + "\n")
 
 
 def out_json(value: object) -> None:
     """Write a line of JSON to stdout."""
-    out(msgspec.json.encode(value).decode())
+    text = msgspec.json.encode(value).decode()
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(json.loads(text), separators=(",", ":"))
+    out(text)
 
 
 def say(text: str) -> None:

@@ -83,7 +83,7 @@ class Book:
                 self._reading[ticket] = result
             told(ticket, result)
 
-        self._put("asks", ask, answered)
+        self._writer.put(Change("asks", ask, self._loop, answered, ticket.done))
 
     async def sending(self, ticket: Ticket, *, again: bool) -> None:
         """Return once it is durable that the step is about to be sent.

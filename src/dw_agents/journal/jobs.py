@@ -34,6 +34,9 @@ OPEN_STATES: Final[tuple[State, ...]] = tuple(state for state in STATES if state
 _SHORTEST_PREFIX: Final = 4
 _ROW_ID: Final = re.compile(r"(\d{1,10})-(\d{1,10})")
 _NUMBER_BITS: Final = 32
+_MOST_OWNERS: Final = (1 << 31) - 1
+_LONGEST_NUMBER: Final = 10
+"""Digits; SQLite takes no number of any length."""
 
 _STATE: Final = "CASE WHEN s.state = 'sending' AND b.batch_id IS NOT NULL THEN 'accepted' ELSE s.state END"
 _FROM: Final = "FROM steps AS s JOIN kinds AS k ON k.id = s.kind LEFT JOIN batches AS b ON b.id = s.batch"
@@ -209,12 +212,13 @@ class Jobs:
         """
         mine = "AND (?2 IS NULL OR k.account = ?2)"
         numbers = _ROW_ID.fullmatch(ident)
-        if numbers is not None:
+        if numbers is not None and int(numbers[1]) <= _MOST_OWNERS and int(numbers[2]) >> _NUMBER_BITS == 0:
             found = self._read(f"WHERE s.id = ?1 {mine}", (int(numbers[1]) << _NUMBER_BITS) + int(numbers[2]), account)
             if found:
                 return found
+        ident = storable(ident)
         batch, _, line = ident.rpartition("/")
-        if batch and line.isdecimal():
+        if batch and line.isdecimal() and len(line) <= _LONGEST_NUMBER:
             return self._read(f"WHERE b.batch_id = ?1 {mine} AND s.line = ?3", batch, account, int(line))
         if len(ident.removeprefix("resp_")) < _SHORTEST_PREFIX:
             return []

@@ -33,7 +33,8 @@ _writers: dict[Path, Writer] = {}
 _lock = threading.Lock()
 _warned = False
 
-
+_forking = 0
+"""The thread that holds the lock because it forks."""
 _resting: list[Writer] = []
 """Those that wait for a fork to be over."""
 _inherited: list[Writer] = []
@@ -42,35 +43,38 @@ _inherited: list[Writer] = []
 
 def _before_fork() -> None:
     # In the middle of a transaction, or of the opening of a file, SQLite's state would be of no use to the child.
-    held = _lock.acquire(timeout=_PATIENCE)
-    _resting.extend(writer for writer in list(_writers.values()) if writer.rest(_PATIENCE))
-    if held:
-        _lock.release()
+    global _forking  # noqa: PLW0603 - for what runs after the fork
+    if _lock.acquire(timeout=_PATIENCE):
+        _forking = threading.get_ident()
+        _resting.extend(writer for writer in _writers.values() if writer.rest(_PATIENCE))
 
 
 def _after_fork_in_parent() -> None:
-    for writer in _resting:
-        writer.go_on()
-    _resting.clear()
+    global _forking  # noqa: PLW0603 - see above
+    if _forking == threading.get_ident():
+        _forking = 0
+        for writer in _resting:
+            writer.go_on()
+        _resting.clear()
+        _lock.release()
 
 
 def _after_fork_in_child() -> None:
     # The parent's thread is not here, and its rows are not ours. SQLite remembers, for each file, which locks the
     # process has, and would take the parent's for ours as long as its connection is open here: the parent, the last to
     # close the file as it thinks, would delete what we write. To close it is safe, as it rests.
-    global _lock  # noqa: PLW0603 - another thread of the parent may hold it
-    _lock = threading.Lock()
-    for writer in _resting:
+    global _lock, _forking
+    rested = list(_resting) if _forking == threading.get_ident() else []
+    _lock, _forking = threading.Lock(), 0
+    for writer in rested:
         writer.disown()
-    _inherited.extend(writer for writer in _writers.values() if writer not in _resting)
+    _inherited.extend(writer for writer in _writers.values() if writer not in rested)
     _resting.clear()
     _writers.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-    )
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 def default_place(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:

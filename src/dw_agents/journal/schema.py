@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["SCHEMA_VERSION", "cannot_use", "connect", "transaction"]
+__all__ = ["SCHEMA_VERSION", "cannot_use", "connect", "identity", "transaction"]
 
 _MIGRATIONS: Final = (
     """
@@ -121,6 +121,15 @@ def _migrate(database: sqlite3.Connection, path: Path) -> None:
             for statement in script.split(";"):
                 database.execute(statement)
         database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one of the same name; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 @contextmanager

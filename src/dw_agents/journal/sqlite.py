@@ -20,7 +20,7 @@ from dw_agents.errors import JournalError
 from dw_agents.journal.leases import Lease, is_held
 from dw_agents.journal.matching import Known, Places, match, starts_anew
 from dw_agents.journal.rows import Ask, Found, Group, Kind, Line
-from dw_agents.journal.schema import cannot_use, connect, transaction
+from dw_agents.journal.schema import cannot_use, connect, identity, transaction
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +52,7 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._database = connect(path)
+        self._file = identity(path)
         self._leases = path.with_name(path.name + "-leases")
         self._kinds: dict[Kind, int] = {}
         self._places = Places()
@@ -291,9 +292,14 @@ class SqliteStore:
         return number
 
     def _sweep(self) -> None:
-        """Free what processes that have died worked on."""
+        """Free what processes that have died worked on; refuse to go on in a file that no later process would find."""
         if time.monotonic() - self._swept_at < _SWEEP_EVERY:
             return
+        if identity(self._path) != self._file:
+            raise JournalError(
+                f"The journal {self._path} was deleted or replaced while it was in use; once every engine of this "
+                "process that uses it is closed, a new engine makes a new one."
+            )
         self._swept_at = time.monotonic()
         others = self._database.execute("SELECT id, lease FROM owners WHERE id != ?", (self._owner,)).fetchall()
         for owner, lease in others:

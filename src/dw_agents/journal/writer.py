@@ -10,11 +10,12 @@ import contextlib
 import logging
 import threading
 import time
+from collections import deque
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from dw_agents.errors import JournalError
-from dw_agents.journal.rows import Found, Group
+from dw_agents.journal.rows import End, Found, Group
 
 if TYPE_CHECKING:
     import asyncio
@@ -44,12 +45,17 @@ class Change(NamedTuple):
         what: the entry.
         loop: of who is told; None when nobody is.
         told: called there with what an ask got or with None, once it is durable; or with the error.
+        unwanted: says, from any thread, whether nobody waits for what an ask gets any more; it is dropped then.
     """
 
     kind: str
     what: Any
     loop: asyncio.AbstractEventLoop | None = None
     told: Callable[[Any], None] | None = None
+    unwanted: Callable[[], bool] | None = None
+
+
+_Call: TypeAlias = "tuple[Callable[[Any], None], Any]"
 
 
 class Writer:
@@ -71,6 +77,8 @@ class Writer:
         self._asked_again: list[Change] = []
         self._owed: list[Change] = []
         """What has happened and could not be written yet."""
+        self._underway: list[tuple[asyncio.AbstractEventLoop, deque[_Call]]] = []
+        """Who is being told; each takes its own out."""
         self._thread = threading.Thread(target=self._run, name="dw-agents-journal", daemon=True)
         self._thread.start()
 
@@ -116,7 +124,7 @@ class Writer:
 
     def _collect(self) -> tuple[list[Change], bool]:
         """Wait for changes and return those that are there; and whether more may come."""
-        pause = _ASK_AGAIN if self._asked_again else _WRITE_AGAIN if self._owed else None
+        pause = _ASK_AGAIN if self._asked_again or self._underway else _WRITE_AGAIN if self._owed else None
         changes: list[Change] = []
         with contextlib.suppress(Empty):
             change = self._inbox.get(timeout=pause)
@@ -135,9 +143,35 @@ class Writer:
         return self._with_waiting(changes), True
 
     def _with_waiting(self, changes: list[Change]) -> list[Change]:
-        changes = [*self._owed, *self._asked_again, *changes]
+        changes = [*self._owed, *self._given_back(), *self._asked_again, *changes]
         self._owed, self._asked_again = [], []
+        # Who has left, or whose engine has, would take a row or a place from who asks the same step now.
+        return [change for change in changes if change.kind != "asks" or not _is_over(change)]
+
+    def _given_back(self) -> list[Change]:
+        """Return what gives rows back that were found for engines which stopped before they were told.
+
+        They would be held for as long as this process lives, and whoever asks these steps again would pay again.
+        """
+        untold = [call for loop, calls in self._underway if loop.is_closed() for call in calls]
+        self._underway = [(loop, calls) for loop, calls in self._underway if calls and not loop.is_closed()]
+        changes: list[Change] = []
+        for _, found in untold:
+            if not isinstance(found, Found):
+                continue
+            if not found.ours:
+                changes += [Change("unread", found.place)] if found.place is not None else []
+            elif found.state == "waiting":
+                changes.append(Change("ended", End(found.row, "cancelled")))
+            else:
+                changes.append(Change("released", found.row))
         return changes
+
+    def _tell(self, told: dict[asyncio.AbstractEventLoop, deque[_Call]]) -> None:
+        for loop, calls in told.items():
+            self._underway.append((loop, calls))
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and who waited there is gone
+                loop.call_soon_threadsafe(_call_all, calls)
 
     def _write(self, changes: list[Change]) -> None:
         if not changes:
@@ -156,7 +190,7 @@ class Writer:
             self._refused(changes, JournalError(f"The journal failed: {error!r}."))
             return
         answers = iter(found)
-        told: dict[asyncio.AbstractEventLoop, list[tuple[Callable[[Any], None], Any]]] = {}
+        told: dict[asyncio.AbstractEventLoop, deque[_Call]] = {}
         for change in changes:
             result: Found | None = None
             if change.kind == "asks":
@@ -165,28 +199,27 @@ class Writer:
                     self._asked_again.append(change)
                     continue
             if change.loop is not None and change.told is not None:
-                told.setdefault(change.loop, []).append((change.told, result))
-        _tell(told)
+                told.setdefault(change.loop, deque()).append((change.told, result))
+        self._tell(told)
 
     def _refused(self, changes: list[Change], error: JournalError) -> None:
         """Tell who waits that nothing was written; what has happened is written later."""
-        told: dict[asyncio.AbstractEventLoop, list[tuple[Callable[[Any], None], Any]]] = {}
+        told: dict[asyncio.AbstractEventLoop, deque[_Call]] = {}
         for change in changes:
             if change.loop is not None and change.told is not None:
-                told.setdefault(change.loop, []).append((change.told, error))
+                told.setdefault(change.loop, deque()).append((change.told, error))
             else:
                 if not self._owed:
                     log.error("%s What the service accepted is known to this process alone for now.", error)
                 self._owed.append(change)
-        _tell(told)
+        self._tell(told)
 
 
-def _tell(told: dict[asyncio.AbstractEventLoop, list[tuple[Callable[[Any], None], Any]]]) -> None:
-    for loop, calls in told.items():
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and who waited there is gone
-            loop.call_soon_threadsafe(_call_all, calls)
+def _is_over(ask: Change) -> bool:
+    return (ask.loop is not None and ask.loop.is_closed()) or (ask.unwanted is not None and ask.unwanted())
 
 
-def _call_all(calls: list[tuple[Callable[[Any], None], Any]]) -> None:
-    for call, result in calls:
+def _call_all(calls: deque[_Call]) -> None:
+    while calls:
+        call, result = calls.popleft()
         call(result)

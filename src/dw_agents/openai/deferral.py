@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dw_agents import Engine
-from dw_agents.adapting.carry import warn_once
+from dw_agents.adapting.carry import DoublewordWarning, warn_once
 from dw_agents.config import resolve_account
-from dw_agents.errors import DeadlineExceeded, MalformedAnswer, SubmissionUnknown
-from dw_agents.openai.errors import in_openai_terms
+from dw_agents.errors import DeadlineExceeded, DwAgentsError, InvalidStep, MalformedAnswer, SubmissionUnknown
+from dw_agents.openai.errors import at_construction, in_openai_terms
 from dw_agents.openai.request import Asked, drop_own_headers, endpoint_of, key_of, read, warn_of_headers
 from dw_agents.translate.call import Ask, Hold, PassOn, plan
 
@@ -71,9 +71,16 @@ class Deferral:
         travel, body = self.travel.for_call(asked.endpoint, request.headers, asked.body, timeout=asked.timeout)
         decided = plan(asked.endpoint, body, travel, query=asked.query)
         if isinstance(decided, Ask):
-            warn_of_headers(request, {name.lower() for name in self.headers})
+            warn_of_headers(request, self.headers if self.given_engine is None else {})
         elif isinstance(decided, Hold):
             warn_once(f"held.{decided.field.partition('[')[0]}.{decided.field.rpartition('.')[2]}", decided.notice)
+        elif isinstance(decided, PassOn) and self.elsewhere and decided.body.get("background") is True:
+            raise InvalidStep(
+                "background=True gives an id that you poll with this client, and its calls on a tier go to another "
+                "address or with another key. Instead: leave it out and await the answer, or use a client of that "
+                "address.",
+                field="background",
+            )
         drop_own_headers(request)
         return asked, decided
 
@@ -123,24 +130,45 @@ class Deferral:
 
     def respond(self, kind: str, content: bytes, request: Any, ticket: Ticket) -> Any:
         """Build a reply."""
-        headers = {"content-type": kind}
+        headers = {"content-type": kind, "content-length": str(len(content))}
         if ticket.response_id is not None:
             headers["x-request-id"] = ticket.response_id
-        return self.hx.Response(200, headers=headers, content=content, request=request)
+        # A stream, as all that comes from outside: how long the call took is measured when that is closed.
+        return self.hx.Response(200, headers=headers, stream=self.hx.ByteStream(content), request=request)
 
-    def submission(self, request: Any, decided: PassOn) -> Any:
-        """Build the request of a call that the service answers itself, with the tier in its body."""
+    def submission(self, request: Any, asked: Asked, decided: PassOn) -> Any:
+        """Build the request of a call that the service answers itself, with the tier in its body.
+
+        Raises:
+            ConfigurationError: there is no key that can be used.
+        """
+        url, headers = request.url, self.headers_for(request)
+        if self.elsewhere:
+            query = f"?{asked.query}" if asked.query else ""
+            url = f"{self.base_url or asked.base_url}{asked.endpoint}{query}"
+        return self.hx.Request(request.method, url, headers=headers, json=decided.body, extensions=request.extensions)
+
+    def headers_for(self, request: Any) -> Any:
+        """Return the headers of a call that goes where those of a tier go; nothing tells one host of the other.
+
+        Raises:
+            ConfigurationError: there is no key that can be used.
+        """
+        if self.elsewhere:
+            key = self.key(request)
+            own = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+            return self.hx.Headers({**self.headers, **own})
         headers = request.headers.copy()
         headers.pop("content-length", None)
-        return self.hx.Request(
-            request.method, request.url, headers=headers, json=decided.body, extensions=request.extensions
-        )
+        return headers
 
     def unanswered(self, error: Exception, request: Any) -> BaseException:
         """Say what it means that a submission of ``submission`` got no reply.
 
         The SDK sends a call again after errors that it knows; here it may do so only where no connection was made.
         """
+        if isinstance(error, DwAgentsError):
+            return in_openai_terms(error, request, self.hx.Response)
         hx = self.hx
         not_sent: tuple[type[Exception], ...] = (hx.ConnectError, hx.ConnectTimeout, hx.PoolTimeout)
         if isinstance(error, not_sent):
@@ -151,6 +179,6 @@ class Deferral:
 
     def raised(self, error: BaseException, request: Any) -> BaseException:
         """Return what the SDK's caller gets to see."""
-        if isinstance(error, Exception) and not isinstance(error, Warning):  # raised where warnings are errors
-            return in_openai_terms(error, request, self.hx.Response)
-        return error
+        if isinstance(error, DoublewordWarning):
+            return at_construction(error)  # raised where warnings are errors
+        return in_openai_terms(error, request, self.hx.Response) if isinstance(error, Exception) else error

@@ -97,8 +97,11 @@ def in_openai_terms(error: BaseException, request: Any, responses: Any) -> opena
     return finished
 
 
-def at_construction(error: core.DwAgentsError) -> openai.OpenAIError:
-    """Return the error of a client that cannot be made: also an ``OpenAIError``, as the SDK's own is there."""
+def at_construction(error: core.DwAgentsError | Warning) -> openai.OpenAIError:
+    """Return the error of a client that cannot be made: also an ``OpenAIError``, as the SDK's own is there.
+
+    A warning that is raised becomes one too: the SDK sends again after what it does not know.
+    """
     own_class = _both(type(error), openai.OpenAIError)
     translated: openai.OpenAIError = own_class.__new__(own_class)
     translated.args = error.args
@@ -106,7 +109,9 @@ def at_construction(error: core.DwAgentsError) -> openai.OpenAIError:
     return translated.with_traceback(error.__traceback__)
 
 
-def _both(own_class: type[core.DwAgentsError], sdk_class: type[openai.OpenAIError]) -> type[openai.OpenAIError]:
+def _both(
+    own_class: type[core.DwAgentsError | Warning], sdk_class: type[openai.OpenAIError]
+) -> type[openai.OpenAIError]:
     """Make the class that is both, once."""
     made = _made.get((own_class, sdk_class))
     if made is None:
@@ -123,7 +128,7 @@ def _both(own_class: type[core.DwAgentsError], sdk_class: type[openai.OpenAIErro
 
 
 def _rebuilt(
-    own_class: type[core.DwAgentsError],
+    own_class: type[core.DwAgentsError | Warning],
     sdk_class: type[openai.OpenAIError],
     args: tuple[Any, ...],
     attributes: Mapping[str, Any],

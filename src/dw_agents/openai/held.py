@@ -88,8 +88,8 @@ class HeldCall:
                     self._take(lines.feed(chunk))
             finally:
                 response.close()
-        except self._deferral.hx.HTTPError as error:
-            return self._broken(error)
+        except (self._deferral.hx.HTTPError, RuntimeError) as error:
+            return self._broken(error, client)
         return self._holding.ended()
 
     async def _aonce(self, client: Any) -> float | None:
@@ -104,8 +104,8 @@ class HeldCall:
             finally:
                 with anyio.CancelScope(shield=True):
                     await response.aclose()
-        except self._deferral.hx.HTTPError as error:
-            return self._broken(error)
+        except (self._deferral.hx.HTTPError, RuntimeError) as error:
+            return self._broken(error, client)
         return self._holding.ended()
 
     def _take(self, lines: Iterable[str]) -> None:
@@ -119,7 +119,7 @@ class HeldCall:
                 time.sleep(_COLLECT_PAUSE)
             try:
                 response = client.send(self._look_up(), follow_redirects=False)
-            except self._deferral.hx.HTTPError:
+            except (self._deferral.hx.HTTPError, RuntimeError):  # the latter of a client that was closed
                 continue
             if response.status_code == 200:
                 return bytes(response.content)
@@ -131,7 +131,7 @@ class HeldCall:
                 await anyio.sleep(_COLLECT_PAUSE)
             try:
                 response = await client.send(self._look_up(), follow_redirects=False)
-            except self._deferral.hx.HTTPError:
+            except (self._deferral.hx.HTTPError, RuntimeError):  # the latter of a client that was closed
                 continue
             if response.status_code == 200:
                 return bytes(response.content)
@@ -145,7 +145,7 @@ class HeldCall:
         return self._to("GET", self._holding.answer_path, _COLLECT)
 
     def _to(self, method: str, path: str, silence: float, **content: Any) -> Any:
-        headers = self._headers()
+        headers = self._deferral.headers_for(self._request)
         # A connection that was held for an hour is not kept for the next call, which may come from another loop.
         headers["connection"] = "close"
         limits = {"connect": _CONNECT, "read": silence, "write": _WRITE, "pool": None}
@@ -153,20 +153,13 @@ class HeldCall:
             method, self._base_url + path, headers=headers, extensions={"timeout": limits}, **content
         )
 
-    def _headers(self) -> Any:
-        if not self._deferral.elsewhere:
-            headers = self._request.headers.copy()
-            for name in ("content-length", "host"):
-                headers.pop(name, None)
-            return headers
-        # Nothing that the client sends to its own host is told to another one.
-        key = self._deferral.key(self._request)
-        return self._deferral.hx.Headers(
-            {**self._deferral.headers, "authorization": f"Bearer {key}", "content-type": "application/json"}
-        )
-
-    def _broken(self, error: Exception) -> float:
+    def _broken(self, error: Exception, client: Any) -> float:
         hx, why = self._deferral.hx, f"{type(error).__name__}: {error}"
+        own = isinstance(error, RuntimeError)  # the client's, which did not send
+        if client.is_closed:
+            raise self._holding.client_closed(sent=not own)
+        if own:
+            raise error
         not_sent = isinstance(error, hx.ConnectError | hx.ConnectTimeout | hx.PoolTimeout)
         return self._holding.not_connected(why) if not_sent else self._holding.broken(why)
 

@@ -21,7 +21,7 @@ from dw_agents.translate.travel import HEADER_PREFIX
 from dw_agents.wire import UNREADABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 __all__ = ["Asked", "drop_own_headers", "endpoint_of", "key_of", "lasting_headers", "read", "warn_of_headers"]
 
@@ -134,18 +134,18 @@ def drop_own_headers(request: Any) -> None:
         del request.headers[name]
 
 
-def warn_of_headers(request: Any, carried: Iterable[str]) -> None:
+def warn_of_headers(request: Any, carried: Mapping[str, str]) -> None:
     """Tell the user, once for each, which headers of a call do not reach the service.
 
     Args:
         request: that travels as a step.
-        carried: names, in lower case, of those that the engine sends too.
+        carried: what the engine sends too.
     """
-    known = set(carried)
-    for name in request.headers:
-        if name.lower() not in known and not _passes_in_silence(name):
+    known = {name.lower(): value for name, value in carried.items()}
+    for name, value in request.headers.items():
+        if known.get(name.lower()) != value and not _passes_in_silence(name):
             warn_once(
                 f"extra_headers.{name.lower()}",
-                f"The header {name!r} of a single call is not carried to the service: calls on a tier are sent by the "
-                "engine. Instead: give default_headers to the client.",
+                f"The header {name!r} is not carried to the service as this call has it: calls on a tier are sent by "
+                "the engine. Instead: give default_headers to the client, or headers to an engine of your own.",
             )

@@ -15,6 +15,7 @@ from dw_agents.translate.call import Ask, Hold
 if TYPE_CHECKING:
     from dw_agents.openai.deferral import Deferral
     from dw_agents.openai.family import Underlying
+    from dw_agents.openai.request import Asked
     from dw_agents.translate.call import PassOn
 
 __all__ = ["AsyncTransport", "Transport"]
@@ -49,11 +50,11 @@ class Transport:
             if raised is error:
                 raise
             raise raised from raised.__cause__
-        return self._pass_on(request) if decided is None else self._submitted(request, decided)
+        return self._pass_on(request) if decided is None else self._submitted(request, asked, decided)
 
-    def _submitted(self, request: Any, decided: PassOn) -> Any:
+    def _submitted(self, request: Any, asked: Asked, decided: PassOn) -> Any:
         try:
-            response = self._pass_on(self.deferral.submission(request, decided))
+            response = self._pass_on(self.deferral.submission(request, asked, decided))
         except Exception as error:
             raised = self.deferral.unanswered(error, request)
             if raised is error:
@@ -102,11 +103,11 @@ class AsyncTransport:
             if raised is error:
                 raise
             raise raised from raised.__cause__
-        return await (self._pass_on(request) if decided is None else self._submitted(request, decided))
+        return await (self._pass_on(request) if decided is None else self._submitted(request, asked, decided))
 
-    async def _submitted(self, request: Any, decided: PassOn) -> Any:
+    async def _submitted(self, request: Any, asked: Asked, decided: PassOn) -> Any:
         try:
-            response = await self._pass_on(self.deferral.submission(request, decided))
+            response = await self._pass_on(self.deferral.submission(request, asked, decided))
         except Exception as error:
             raised = self.deferral.unanswered(error, request)
             if raised is error:

@@ -17,7 +17,7 @@ from dw_agents.errors import InvalidStep, MalformedAnswer
 from dw_agents.proxy.delivery import JSON, Content, deliver
 from dw_agents.proxy.errors import Refused
 from dw_agents.proxy.held import held
-from dw_agents.proxy.passing import above_limit, pass_on
+from dw_agents.proxy.passing import above_limit, pass_on, unreadable
 from dw_agents.translate.call import Ask, Hold, plan
 from dw_agents.translate.holding import Holding
 from dw_agents.translate.travel import HEADER_PREFIX
@@ -133,6 +133,8 @@ class Calls:
             content = await request.read()
         except web.HTTPRequestEntityTooLarge:
             raise above_limit(self._settings.body_limit) from None
+        except web.RequestPayloadError as error:
+            raise unreadable(error) from None
         try:
             body = msgspec.json.decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

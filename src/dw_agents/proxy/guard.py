@@ -89,8 +89,9 @@ class Guard:
                 kind="permission_error",
                 code="origin_refused",
             )
-        host = urlsplit(f"//{headers.get('Host', '')}").hostname or ""
-        if self._only_local_names and not is_loopback(host):
+        host = headers.get("Host")
+        # Programs of old send none, browsers always do.
+        if self._only_local_names and host is not None and not is_loopback(_name(host)):
             raise Refused(
                 403,
                 f"This proxy is for this machine, and the request names the host {host[:200]!r}. Use 127.0.0.1 or "
@@ -113,6 +114,14 @@ class Guard:
             "Access-Control-Expose-Headers": "X-Request-Id, X-DW-Agents-Ticket",
             "Vary": "Origin",
         }
+
+
+def _name(host: str) -> str:
+    """Return the name or address in a Host header; empty where there is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _digest(text: str) -> bytes:

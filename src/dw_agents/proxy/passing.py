@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from dw_agents.proxy.upstreams import Upstream
 
-__all__ = ["above_limit", "no_reply", "pass_on", "request_headers"]
+__all__ = ["above_limit", "no_reply", "pass_on", "request_headers", "unreadable"]
 
 _SILENCE: Final = 3900.0
 """Seconds without a byte from the service: it holds a connection for an hour and gives up then."""
@@ -118,12 +118,21 @@ class _Upload:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         seen = 0
-        async for chunk in self._request.content.iter_any():
-            seen += len(chunk)
-            if seen > self._limit:
-                self.refused = above_limit(self._limit)
-                raise ConnectionAbortedError(str(self.refused))
-            yield chunk
+        try:
+            async for chunk in self._request.content.iter_any():
+                seen += len(chunk)
+                if seen > self._limit:
+                    self.refused = above_limit(self._limit)
+                    raise ConnectionAbortedError(str(self.refused))
+                yield chunk
+        except web.RequestPayloadError as error:
+            self.refused = unreadable(error)
+            raise ConnectionAbortedError(str(self.refused)) from error
+
+
+def unreadable(error: Exception) -> Refused:
+    """Say that a body is not what its headers say."""
+    return Refused(400, f"The body cannot be read: {error.__cause__ or error}.", code="invalid_body")
 
 
 def above_limit(limit: int) -> Refused:

@@ -6,6 +6,7 @@ which the answer is handed to the caller. Pure: nothing is sent from here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,8 +21,6 @@ from dw_agents.translate.events import chat_chunks, response_events
 from dw_agents.translate.responses import carried_body, completed_response
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from dw_agents.translate.travel import Travel
 
 __all__ = ["ENDPOINTS", "Ask", "Hold", "PassOn", "Plan", "Shape", "plan"]
@@ -172,7 +171,7 @@ def _asked(endpoint: str, body: Mapping[str, Any], travel: Travel) -> Ask:
 def _at_once(endpoint: str, body: Mapping[str, Any], travel: Travel, query: str) -> Ask | PassOn:
     """Let the service answer a realtime call itself where that is better, or where the engine cannot express it."""
     streamed = body.get("stream") is True
-    if not (streamed or query or body.get("n") not in {None, 1} or _own_background(body)):
+    if not (streamed or query or body.get("n") not in (None, 1) or _own_background(body)):
         return _asked(endpoint, body, travel)
     sent = {name: value for name, value in body.items() if not (streamed and name == "background")}
     return PassOn(sent if endpoint == "/embeddings" else {**sent, "service_tier": travel.service_tier})
@@ -181,6 +180,8 @@ def _at_once(endpoint: str, body: Mapping[str, Any], travel: Travel, query: str)
 def _deferred_chat(body: Mapping[str, Any], travel: Travel) -> Ask | Hold:
     endpoint, tier = "/chat/completions", travel.service_tier
     refuse_lost(body)
+    if not isinstance(body.get("stream_options"), Mapping | None):
+        raise InvalidStep("stream_options must be an object.", field="stream_options")
     if tier == "batch":
         return _asked(endpoint, body, travel)
     asked = _without_form(body)

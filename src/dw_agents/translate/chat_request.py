@@ -52,6 +52,8 @@ def refuse_lost(chat: Mapping[str, Any]) -> None:
     """
     for name, (loss, instead) in _LOST.items():
         value = chat.get(name)
+        if name == "modalities" and not isinstance(value, list | None):
+            raise InvalidStep(f"modalities={value!r} must be a list.", field=name)
         if value is not None and not RULES[name].idle(value):
             raise InvalidStep(f"{name}={value!r} cannot be carried: {loss}. Instead: {instead}.", field=name)
     if not isinstance(chat.get("messages"), list):
@@ -130,7 +132,7 @@ class _Messages:
                 found.extend(self._assistant(message, where))
             elif role == "tool":
                 found.append(self._tool(message, where))
-            elif role in {"system", "developer", "user"}:
+            elif role in ("system", "developer", "user"):  # no set: it may be anything
                 given = _only(message, where, "role", "content")
                 found.append(_message(role, _content(given.get("content"), where)))
             else:
@@ -165,7 +167,7 @@ class _Messages:
     def _tool(self, message: Mapping[str, Any], where: str) -> dict[str, Any]:
         given = _only(message, where, "role", "content", "tool_call_id", "name")
         call_id = _text(given.get("tool_call_id"), f"{where}.tool_call_id")
-        if given.get("name") not in {None, self._names.get(call_id)}:
+        if given.get("name") not in (None, self._names.get(call_id)):
             raise NotCarried(f"{where}.name", "leave it out: the call has the name")
         content = given.get("content")
         if isinstance(content, list):
@@ -246,7 +248,7 @@ def _tool_choice(choice: Any) -> Any:
 def _format(wanted: Any) -> dict[str, Any]:
     given = _only(wanted, "response_format", "type", "json_schema")
     kind = given.get("type")
-    if kind in {"text", "json_object"}:
+    if kind in ("text", "json_object"):
         return {"type": kind}
     if kind != "json_schema":
         raise NotCarried("response_format.type")

@@ -15,6 +15,7 @@ from dw_agents.errors import (
     MalformedAnswer,
     ServiceError,
     ServiceUnreachable,
+    StepCancelled,
     StepError,
     SubmissionUnknown,
 )
@@ -140,6 +141,18 @@ class Holding:
         """
         self._left()
         return self._unknown(why)
+
+    def client_closed(self, *, sent: bool) -> StepError:
+        """Say what it means that the caller closed what sends.
+
+        Args:
+            sent: whether the call had left.
+        """
+        self.ticket.possible_duplicates += sent
+        if self.ticket.possible_duplicates:
+            said = f"{self.ticket}: its client was closed before the answer came. The service goes on and bills it."
+            return SubmissionUnknown(said, ticket=self.ticket)
+        return StepCancelled(f"{self.ticket}: its client was closed before it was accepted.", ticket=self.ticket)
 
     def finish(self, stored: bytes | None) -> tuple[str, bytes]:
         """Return the content type and the content of the reply.

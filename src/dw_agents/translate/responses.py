@@ -15,6 +15,7 @@ from dw_agents.errors import InvalidStep
 __all__ = ["carried_body", "completed_response"]
 
 _PARTS: Final = frozenset({"input_text", "output_text", "refusal", "input_image"})
+_LISTS: Final = ("include", "modalities")
 _MENDS: Final = {
     "input_file": "extract its text, or send its pages as images",
     "input_audio": "transcribe it first and send the text",
@@ -59,6 +60,11 @@ def carried_body(body: Mapping[str, Any]) -> dict[str, Any]:
         InvalidStep: something in it would be lost; names the field and what would work.
     """
     given = body.get("input")
+    if not isinstance(given, str | list | None):
+        raise InvalidStep("input must be text or a list of input items.", field="input")
+    for name in _LISTS:
+        if not isinstance(body.get(name), list | None):
+            raise InvalidStep(f"{name} must be a list.", field=name)
     if isinstance(given, list):
         for place, item in enumerate(given):
             _check_item(item, f"input[{place}]")
@@ -72,6 +78,8 @@ def _check_item(item: Any, where: str) -> None:
     if not isinstance(item, Mapping):
         raise InvalidStep(f"{where} must be an input item, not {type(item).__name__}.", field=where)
     kind = item.get("type", "message")
+    if not isinstance(kind, str):
+        raise InvalidStep(f"{where}.type must be text.", field=f"{where}.type")
     held, field = (item.get("output"), "output") if kind == "function_call_output" else (item.get("content"), "content")
     if kind not in {"message", "function_call_output"} or not isinstance(held, list):
         return
@@ -81,7 +89,7 @@ def _check_item(item: Any, where: str) -> None:
 
 def _check_part(part: Any, where: str) -> None:
     kind = part.get("type") if isinstance(part, Mapping) else None
-    if kind not in _PARTS:
+    if not isinstance(kind, str) or kind not in _PARTS:
         mend = _MENDS.get(str(kind), "send it as text")
         raise InvalidStep(f"{where} is a {kind!r} part, which the service does not read. Instead: {mend}.", field=where)
     if kind == "input_image" and not isinstance(part.get("image_url"), str):

@@ -56,7 +56,7 @@ class Travel:
         check_tier(self.service_tier)
         check_window(self.completion_window, self.service_tier)
         check_timeout(self.timeout)
-        if self.on_unknown not in {None, "resend", "raise"}:
+        if self.on_unknown not in (None, "resend", "raise"):
             raise InvalidStep(f"on_unknown={self.on_unknown!r} must be 'resend' or 'raise'.", field="on_unknown")
         for name in _TEXTS:
             if not isinstance(getattr(self, name), str):
