@@ -74,11 +74,7 @@ class Runtime:
             target=self._run, args=(account, settings, tally), name="dw-agents", daemon=True
         )
         self._thread.start()
-        self._started.wait()
-        if self._trouble is not None:
-            if self._writer is not None:
-                self._writer.close()  # others of this process may share it, and close it with the last of them
-            raise self._trouble
+        self._await_start()
         running.add(self)
         watch_exit()
 
@@ -86,6 +82,13 @@ class Runtime:
     def thread_id(self) -> int | None:
         """Of the network thread, so that a blocking wait on it can be refused."""
         return self._thread.ident
+
+    def _await_start(self) -> None:
+        self._started.wait()
+        if self._trouble is not None:
+            if self._writer is not None:
+                self._writer.close()  # others of this process may share it, and it ends with the last of them
+            raise self._trouble
 
     def take(self, ticket: Ticket) -> None:
         """Hand a step to the network thread; from any thread, without waiting."""

@@ -121,10 +121,32 @@ def test_no_more_polls_become_due_than_the_rate_allows() -> None:
     assert seen <= 10 * 5 + 10
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_whoever_is_discarded_somebody_is_looked_at_next_while_a_job_is_left(seed: int) -> None:
+    """Those who are watched on behalf of all may be the very ones whose callers leave."""
+    chance = random.Random(seed)
+    schedule, now, left, looking = PollSchedule(seed=seed), 0.0, set(range(60)), set[int]()
+    for job in left:
+        schedule.add(job, "model", now)
+    while left:
+        for job in chance.sample(sorted(left), min(len(left), chance.randrange(3))):
+            schedule.discard(job, now)
+            left.discard(job)
+            looking.discard(job)
+        for job in looking:
+            schedule.unfinished(job, now)
+        looking.clear()
+        at = schedule.next_at(now)
+        assert (at is not None) == bool(left)
+        if at is not None:
+            now = max(now, at)
+            looking = {int(str(job)) for job in schedule.due(now, 4)}
+
+
 def test_a_discarded_job_is_never_due() -> None:
     schedule = PollSchedule(seed=1)
     schedule.add("a", "k", 0.0)
-    schedule.discard("a")
+    schedule.discard("a", 0.0)
     assert schedule.next_at(0.0) is None
     assert schedule.due(100.0, 10) == []
     assert len(schedule) == 0

@@ -85,8 +85,10 @@ class Poller:
 
     def drop(self, ticket: Ticket) -> None:
         """Stop watching a job."""
-        self._schedule.discard(ticket)
         self._trouble.pop(ticket, None)
+        if ticket in self._schedule:
+            self._schedule.discard(ticket, self._shared.clock())
+            self._pump()
 
     def _pump(self) -> None:
         now = self._shared.clock()

@@ -88,6 +88,9 @@ class PollSchedule:
     def __len__(self) -> int:
         return len(self._jobs)
 
+    def __contains__(self, id_: Hashable) -> bool:
+        return id_ in self._jobs
+
     def add(self, id_: Hashable, key: Hashable, now: float, *, age: float = 0.0) -> None:
         """Take up a job.
 
@@ -163,18 +166,23 @@ class PollSchedule:
             after, by = max(after, took - 1.0), min(by, took + 1.0)
         key = job.key
         key.watched = min(key.watched * 2, 1e6)
-        self.discard(id_)
+        self._forget(job)
         if key.latencies.observe(after, by):
             self._plan_again(key, now)
         self._watch_more(key, now)
 
-    def discard(self, id_: Hashable) -> None:
-        """Forget a job that nobody waits for any more."""
-        job = self._jobs.pop(id_, None)
+    def discard(self, id_: Hashable, now: float) -> None:
+        """Forget a job that nobody waits for any more; another may be due in its place."""
+        job = self._jobs.get(id_)
         if job is not None:
-            job.key.jobs.pop(job, None)
-            job.key.latencies.gone(job.checked_age)
-            self._unwatch(job)
+            self._forget(job)
+            self._watch_more(job.key, now)
+
+    def _forget(self, job: _Job) -> None:
+        del self._jobs[job.id]
+        job.key.jobs.pop(job, None)
+        job.key.latencies.gone(job.checked_age)
+        self._unwatch(job)
 
     def _plan_again(self, key: _Key, now: float) -> None:
         """Give every job the look that is best by what is known now."""
