@@ -9,6 +9,7 @@ import pytest
 from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
 from llama_index.core.base.llms.types import ImageBlock, TextBlock
 from llama_index.core.memory import ChatMemoryBuffer
+from llama_index.core.tools import FunctionTool
 from llama_index.core.workflow import StartEvent, StopEvent, Workflow, step
 from pydantic import BaseModel
 from workflows.errors import WorkflowTimeoutError
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from dw_agents.emulator import Emulator
     from llama_index.llms.dw_agents import DoublewordLLM
     from tests.llama_index.conftest import MakeEmulator, MakeLLM
+
+CALL_AND_OUTPUT = ("function_call", "function_call_output")
 
 
 def double(number: int) -> int:
@@ -107,6 +110,29 @@ async def test_a_workflow_of_agents_runs_with_its_default_settings(llm: Doublewo
     counter = FunctionAgent(name="counter", description="Counts.", tools=[double], llm=llm)
     workflow = AgentWorkflow(agents=[counter], root_agent="counter")
     assert "8" in str(await workflow.run("What is double(number: 4)?"))
+
+
+async def test_a_tool_that_returns_directly_leaves_no_call_without_an_output(
+    emulator: Emulator, llm: DoublewordLLM
+) -> None:
+    """LlamaIndex leaves out what the tools beside it gave, and goes on with the same memory."""
+    direct = FunctionTool.from_defaults(double, return_direct=True)
+    agent = FunctionAgent(tools=[direct, triple], llm=llm)
+    memory = ChatMemoryBuffer.from_defaults(llm=llm)
+    await agent.run("What are double and triple for number: 4?", memory=memory)
+    await agent.run("And now?", memory=memory)
+    items = bodies(emulator)[-1]["input"]
+    ids = {kind: [one["call_id"] for one in items if one["type"] == kind] for kind in CALL_AND_OUTPUT}
+    assert len(ids["function_call"]) == 2
+    assert ids["function_call_output"] == ids["function_call"]
+
+
+async def test_the_first_tool_is_chosen_in_the_shape_of_the_responses_api(
+    emulator: Emulator, llm: DoublewordLLM
+) -> None:
+    await FunctionAgent(tools=[double, triple], llm=llm, initial_tool_choice="triple").run("number: 4")
+    choices = [body.get("tool_choice") for body in bodies(emulator)]
+    assert choices == [{"type": "function", "name": "triple"}, None]
 
 
 async def test_a_tool_that_nobody_offered_cannot_be_chosen(emulator: Emulator, llm: DoublewordLLM) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import re
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -81,8 +82,8 @@ def test_the_order_of_an_answers_items_is_kept() -> None:
         TextBlock(text="One."), ThinkingBlock(content="Hm.", additional_information=first), tool_call("c1", number=1),
         TextBlock(text="Two."), tool_call("c2", number=2),
     ]  # fmt: skip
-    items = input_items([assistant(*blocks)])
-    assert [item.get("content") or item.get("arguments") or item["id"] for item in items] == [
+    items = input_items([assistant(*blocks), output("c1"), output("c2")])
+    assert [item.get("content") or item.get("arguments") or item["id"] for item in items[:5]] == [
         "One.", "rs_1", '{"number": 1}', "Two.", '{"number": 2}',
     ]  # fmt: skip
     assert items[1] == first
@@ -133,9 +134,27 @@ def test_an_output_whose_call_is_not_there_is_told_in_words() -> None:
 
 
 def test_a_call_without_an_id_gets_one() -> None:
-    items = input_items([assistant(tool_call(None), tool_call(None))])
-    assert len({item["call_id"] for item in items}) == 2
-    assert all(item["call_id"] for item in items)
+    """Of letters that every API takes, wherever the call is kept."""
+    older = {**call("double", ""), "id": None}
+    items = input_items([assistant(tool_call(None), tool_call(None)), assistant(tool_calls=[older])])
+    calls = [item["call_id"] for item in items if item["type"] == "function_call"]
+    assert len(set(calls)) == 3
+    assert all(re.fullmatch("call_[0-9_]+", ident) for ident in calls)
+
+
+def test_a_call_that_has_no_output_gets_one_that_says_so() -> None:
+    """In its place among the others: OpenAI's API takes no call without an output."""
+    history = [assistant(tool_call("c1"), tool_call("c2"), tool_call("c3")), output("c3", TextBlock(text="8"))]
+    items = input_items([*history, ChatMessage(content="Well?")])
+    assert [item.get("call_id") for item in items] == ["c1", "c2", "c3", "c1", "c2", "c3", None]
+    assert "not finished" in items[3]["output"]
+    assert "not finished" in items[4]["output"]
+    assert items[5]["output"] == [text("8")]
+
+
+def test_arguments_that_json_cannot_hold_are_refused() -> None:
+    with pytest.raises(InvalidStep, match=r"messages\[0\].blocks\[0\].*'double'"):
+        input_items([assistant(tool_call("c1", numbers={1, 2}))])
 
 
 def test_arguments_that_are_text_stay_as_they_are() -> None:
@@ -149,7 +168,8 @@ def test_calls_of_an_older_llm_are_read_from_where_it_keeps_them() -> None:
     assert input_items([assistant(TextBlock(text="So."), tool_calls=older)])[1] == {
         "type": "function_call", "call_id": "c1", "name": "double", "arguments": '{"number": 4}',
     }  # fmt: skip
-    assert len(input_items([assistant(tool_call("c1", number=4), tool_calls=older)])) == 1
+    both = [assistant(tool_call("c1", number=4), tool_calls=older), output("c1")]
+    assert [item["type"] for item in input_items(both)] == ["function_call", "function_call_output"]
 
 
 def test_an_image_of_a_tool_follows_in_a_user_message(emulator: Emulator, llm: DoublewordLLM) -> None:
@@ -244,6 +264,22 @@ def test_a_cache_point_is_dropped_with_one_warning() -> None:
 def test_no_messages_are_refused(emulator: Emulator, llm: DoublewordLLM) -> None:
     with pytest.raises(errors.InvalidStep, match="messages is empty"):
         llm.chat([])
+    assert emulator.counters.snapshot().requests == 0
+
+
+@pytest.mark.parametrize(
+    ("messages", "named"),
+    [
+        ([ChatMessage(role=MessageRole.ASSISTANT, content="")], "messages is empty"),
+        (iter([ChatMessage(content="Hi.")]), "messages is empty"),
+        ([{"role": "user", "content": "Hi."}], r"messages\[0\] is a dict"),
+    ],
+    ids=["said nothing", "used up", "a dictionary"],
+)
+def test_what_is_no_conversation_is_refused(emulator: Emulator, llm: DoublewordLLM, messages: Any, named: str) -> None:
+    """LlamaIndex's events use an iterator up before it gets here."""
+    with pytest.raises(errors.InvalidStep, match=named):
+        llm.chat(messages)
     assert emulator.counters.snapshot().requests == 0
 
 

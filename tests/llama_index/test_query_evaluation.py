@@ -13,7 +13,10 @@ from llama_index.core.evaluation import (
     RelevancyEvaluator,
     SemanticSimilarityEvaluator,
 )
+from llama_index.core.evaluation.batch_runner import eval_worker
+from tenacity import wait_none
 
+from llama_index.llms.dw_agents.errors import BadRequest
 from tests.llama_index.loops import own_loop
 from tests.llama_index.replies import Replies
 from tests.llama_index.test_query_engines import index_of, only_flex
@@ -126,3 +129,16 @@ def test_queries_are_answered_and_judged_on_flex_alone(emulator: Emulator, call:
     counts = emulator.counters.snapshot()
     assert counts.flex >= 20
     assert counts.realtime == counts["POST /embeddings"]
+
+
+@RUNNER
+def test_the_runner_asks_three_times_after_an_error_of_any_kind(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What users are told to expect: LlamaIndex does not ask whether an error can pass."""
+    monkeypatch.setattr(eval_worker.retry, "wait", wait_none())  # type: ignore[attr-defined]  # tenacity's
+    emulator.faults.add("fail_job", code=400, message="the prompt is too long")
+    runner = BatchEvalRunner({"correctness": evaluators(emulator)["correctness"]}, workers=100)
+    with pytest.raises(BadRequest, match="the prompt is too long"):
+        asyncio.run(runner.aevaluate_response_strs(queries=["Old?"], response_strs=["Yes."], reference=["Yes."]))  # type: ignore[arg-type]  # LlamaIndex takes lists, too
+    assert emulator.counters.snapshot()["POST /responses"] == 3

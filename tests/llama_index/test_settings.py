@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from llama_index.core.indices.prompt_helper import PromptHelper
+from llama_index.core.memory import ChatMemoryBuffer
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from dw_agents import Engine
@@ -244,6 +246,15 @@ def test_a_setting_that_cannot_hold_is_refused_at_construction(emulator: Emulato
         ("base_url", "http://elsewhere.invalid/v1"),
         ("extra_headers", {"a": "b"}),
         ("context_window", 5),
+        ("system_prompt", "Be brief."),
+        ("strict", True),
+        ("additional_kwargs", {"seed": 1}),
+        ("input", "Something else."),
+        ("image_documents", ["a picture"]),
+        ("extra_body", 7),
+        ("reasoning", "high"),
+        ("tools", "double"),
+        ("tools", [7]),
     ],
 )
 async def test_a_setting_that_cannot_hold_is_refused_per_call(
@@ -256,6 +267,18 @@ async def test_a_setting_that_cannot_hold_is_refused_per_call(
     with pytest.raises(InvalidStep):
         await llm.achat([], **{field: value})
     assert emulator.counters.snapshot().requests == 0
+
+
+@pytest.mark.parametrize("name", ["input", "messages"])
+def test_no_extra_field_takes_the_place_of_the_conversation(emulator: Emulator, llm: DoublewordLLM, name: str) -> None:
+    with pytest.raises(InvalidStep, match=f"{name} would replace the messages"):
+        llm.complete("Hi.", extra_body={name: "Something else."})
+    assert emulator.counters.snapshot().requests == 0
+
+
+def test_the_mend_of_a_header_per_call_is_a_setting_that_there_is(llm: DoublewordLLM) -> None:
+    with pytest.raises(InvalidStep, match=r"DoublewordLLM\(default_headers=\.\.\.\)"):
+        llm.complete("Hi.", extra_headers={"X-Team": "blue"})
 
 
 def test_what_the_service_drops_is_warned_about_once(llm: DoublewordLLM) -> None:
@@ -286,6 +309,14 @@ def test_llms_of_one_account_share_an_engine(emulator: Emulator, make_llm: MakeL
 def test_the_context_window_is_the_models_own_unless_it_is_said(model: str, window: int) -> None:
     assert DoublewordLLM(model=model).metadata.context_window == window
     assert DoublewordLLM(model=model, context_window=9_000).metadata.context_window == 9_000
+
+
+def test_what_follows_from_the_metadata_leaves_room(make_llm: MakeLLM) -> None:
+    """LlamaIndex's own default would make an agent's memory forget, and the limit of an answer is not known to it."""
+    llm = make_llm(model="somebody/unheard-of")
+    assert ChatMemoryBuffer.from_defaults(llm=llm).token_limit == 98_304
+    assert PromptHelper.from_llm_metadata(llm.metadata).num_output == 256
+    assert PromptHelper.from_llm_metadata(make_llm(max_tokens=700).metadata).num_output == 700
 
 
 def test_a_model_without_tools_can_be_declared() -> None:

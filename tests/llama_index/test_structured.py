@@ -287,3 +287,10 @@ def test_what_is_no_class_is_refused(llm: DoublewordLLM) -> None:
     wrong: Any = dict
     with pytest.raises(InvalidStep, match="output_cls"):
         llm.structured_predict(wrong, PROMPT)
+
+
+def test_braces_in_a_message_are_no_variables(emulator: Emulator, llm: DoublewordLLM) -> None:
+    """Code and JSON in a conversation reach the model as they are."""
+    text = 'held: 7 {"json": {"a": 1}} {name} {}'
+    assert llm.as_structured_llm(Box[int]).chat([ChatMessage(content=text)]).raw == Box[int](held=7)
+    assert bodies(emulator)[-1]["input"][0]["content"] == [{"type": "input_text", "text": text}]

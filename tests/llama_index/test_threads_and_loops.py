@@ -62,6 +62,38 @@ async def test_llama_indexs_nested_loops_never_deadlock(emulator: Emulator, llm:
     assert accepted(emulator) == 12
 
 
+def test_notebooks_that_nest_their_loops_are_answered(emulator: Emulator) -> None:
+    """``nest_asyncio`` changes the whole process: in one of its own."""
+    program = f"""
+        import asyncio, warnings
+        import nest_asyncio
+        from llama_index.core.async_utils import run_async_tasks
+        from llama_index.embeddings.dw_agents import DoublewordEmbedding
+        from llama_index.llms.dw_agents import DoublewordLLM
+
+        llm = DoublewordLLM(model={MODEL!r})
+        embedding = DoublewordEmbedding("Qwen/Qwen3-Embedding-8B")
+        warnings.simplefilter("ignore")
+
+        async def cell():
+            assert "Hi." in run_async_tasks([llm.acomplete("Hi.")], show_progress=True)[0].text
+            nest_asyncio.apply()
+            loop = asyncio.get_running_loop()
+            assert "Hi." in loop.run_until_complete(llm.acomplete("Hi.")).text
+            assert "Hi." in asyncio.run(llm.acomplete("Hi.")).text
+            assert "Hi." in llm.complete("Hi.").text
+            assert len(loop.run_until_complete(embedding.aget_text_embedding_batch(["a", "b"]))) == 2
+            assert "Hi." in (await llm.acomplete("Hi.")).text
+
+        asyncio.run(cell())
+    """
+    process = run_program(program, emulator)
+    _, trouble = process.communicate(timeout=30)
+    assert process.returncode == 0, trouble.decode()
+    assert accepted(emulator) == 5
+    assert emulator.counters.batches == 1
+
+
 def test_no_warning_without_a_loop(llm: DoublewordLLM) -> None:
     """The engine's own loop, in its own thread, does not count."""
     assert answered([llm.complete("Hi.")])

@@ -10,15 +10,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from llama_index.core.base.llms.types import MessageRole, ThinkingBlock, ToolCallBlock
+from llama_index.core.base.llms.types import ChatMessage, MessageRole, ThinkingBlock, ToolCallBlock
 
 from dw_agents.errors import InvalidStep
 from llama_index.llms.dw_agents.blocks import parts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from llama_index.core.base.llms.types import ChatMessage
+    from collections.abc import Collection, Iterable, Iterator
 
 __all__ = ["input_items"]
 
@@ -35,24 +33,42 @@ _ROLES: Final[Mapping[MessageRole, str]] = {
     MessageRole.TOOL: "tool",
 }
 
+_NO_OUTPUT: Final = "[no output: the call was not finished]"
+
 
 def input_items(messages: Sequence[ChatMessage]) -> list[Item]:
     """Return the items that carry the messages; the messages are not changed.
 
     The outputs of parallel tool calls are put into the order of their calls. LlamaIndex appends them as the tools
     finish, so that without it the same history would have a different body each time it is asked, and neither a prompt
-    cache nor the journal would know it again.
+    cache nor the journal would know it again. A call that has no output in the history gets one that says so.
 
     Raises:
         InvalidStep: no messages, or one that holds what the service does not read; names it and the mend.
     """
-    if not messages:
+    by_message = [_items_of(message, number) for number, message in enumerate(messages)]
+    answered = {item["call_id"] for items in by_message for item in items if item["type"] == "function_call_output"}
+    items = [item for written in by_message for item in (*written, *_unanswered(written, answered))]
+    if not items:
         raise InvalidStep("messages is empty: there is nothing to answer.", field="messages")
-    items = [item for number, message in enumerate(messages) for item in _items_of(message, f"messages[{number}]")]
     return list(_paired(items))
 
 
-def _items_of(message: ChatMessage, where: str) -> list[Item]:
+def _unanswered(items: Iterable[Item], answered: Collection[str]) -> Iterator[Item]:
+    """Make the outputs of calls that have none, without which OpenAI's API refuses the history.
+
+    LlamaIndex leaves such calls behind: a tool that returns directly hides the outputs of those called beside it, and a
+    run that is cancelled between call and output is gone on with.
+    """
+    for item in items:
+        if item["type"] == "function_call" and item["call_id"] not in answered:
+            yield {"type": "function_call_output", "call_id": item["call_id"], "output": _NO_OUTPUT}
+
+
+def _items_of(message: ChatMessage, position: int) -> list[Item]:
+    where = f"messages[{position}]"
+    if not isinstance(message, ChatMessage):
+        raise InvalidStep(f"{where} is a {type(message).__name__}. Instead: a ChatMessage.", field=where)
     role = _ROLES[MessageRole(message.role)]
     if role == "tool":
         parts = [part for number, block in enumerate(message.blocks) for part in parts_of(block, _at(where, number))]
@@ -63,11 +79,12 @@ def _items_of(message: ChatMessage, where: str) -> list[Item]:
         if isinstance(block, ThinkingBlock):
             items.append(_reasoning(block))
         elif isinstance(block, ToolCallBlock):
-            items.append(_call(block.tool_call_id or f"call_{where}_{number}", block.tool_name, block.tool_kwargs))
+            ident = block.tool_call_id or f"call_{position}_{number}"
+            items.append(_call(ident, block.tool_name, block.tool_kwargs, _at(where, number)))
         else:
             _add_parts(items, role, parts_of(block, _at(where, number)), _at(where, number))
     if not any(item["type"] == "function_call" for item in items):
-        items.extend(_calls_of_others(message))
+        items.extend(_calls_of_others(message, position))
     return items or [_message(role, "")] * (role != "assistant")
 
 
@@ -104,17 +121,26 @@ def _reasoning(block: ThinkingBlock) -> Item:
     return {"type": "reasoning", "summary": [{"type": "summary_text", "text": block.content or ""}]}
 
 
-def _call(ident: str, name: str, arguments: Any) -> Item:
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+def _call(ident: str, name: str, arguments: Any, where: str) -> Item:
+    try:
+        text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidStep(
+            f"{where} is a call of {name!r} whose arguments cannot be written as JSON ({error}). Instead: arguments as "
+            "the model gave them.",
+            field=where,
+        ) from error
     return {"type": "function_call", "call_id": ident, "name": name, "arguments": text}
 
 
-def _calls_of_others(message: ChatMessage) -> Iterator[Item]:
+def _calls_of_others(message: ChatMessage, position: int) -> Iterator[Item]:
     """Make the calls of a message that an LLM wrote which does not know tool call blocks."""
-    for call in message.additional_kwargs.get("tool_calls") or ():
+    where = f"messages[{position}]"
+    for number, call in enumerate(message.additional_kwargs.get("tool_calls") or ()):
         function = call.get("function") if isinstance(call, Mapping) else None
         if isinstance(function, Mapping):
-            yield _call(str(call.get("id")), str(function.get("name")), function.get("arguments") or "{}")
+            ident = str(call.get("id") or f"call_{position}_{number}")
+            yield _call(ident, str(function.get("name")), function.get("arguments") or "{}", where)
 
 
 def _paired(items: Iterable[Item]) -> Iterator[Item]:

@@ -20,7 +20,7 @@ from llama_index.llms.dw_agents.schemas import strict_format
 from llama_index.llms.dw_agents.tools import normal_choice, normal_tool
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from llama_index.llms.dw_agents.fields import Fields
 
@@ -29,9 +29,14 @@ __all__ = ["Travel", "body_of", "split", "step_of"]
 _SAMPLING: Final = ("model", "temperature", "top_p", "max_tokens", "stop", "reasoning_effort", "parallel_tool_calls")
 """Fields of the LLM that travel in the body."""
 
-_OF_THE_LLM: Final = (
-    "api_key", "base_url", "api_base", "default_headers", "extra_headers", "extra_query", "context_window",
-)  # fmt: skip
+_OF_THE_LLM: Final[Mapping[str, str]] = {
+    "api_base": "api_base",
+    "extra_headers": "default_headers",
+    "extra_query": "base_url",
+}
+"""Under other names than those of its fields; and the field that is meant."""
+
+_CONVERSATION: Final = ("input", "messages")
 
 
 class Travel(TypedDict):
@@ -60,10 +65,12 @@ def split(llm: Fields, kwargs: Mapping[str, Any]) -> tuple[Travel, dict[str, Any
         InvalidStep: a setting that cannot hold; names it and the mend.
     """
     said = _checked(type(llm), {**llm.additional_kwargs, **kwargs})
-    for name in _OF_THE_LLM:
-        if name in said:
+    per_call = {*_SAMPLING, *Travel.__annotations__}
+    for name in said:
+        if name in _OF_THE_LLM or (name in type(llm).model_fields and name not in per_call):
             raise InvalidStep(
-                f"{name} cannot be given per call: it belongs to the LLM. Instead: DoublewordLLM({name}=...).",
+                f"{name} cannot be given per call: it belongs to the LLM. Instead: "
+                f"DoublewordLLM({_OF_THE_LLM.get(name, name)}=...).",
                 field=name,
             )
 
@@ -137,7 +144,22 @@ def body_of(asked: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> dic
 
 
 def _as_it_is(body: dict[str, Any], name: str, value: Any) -> None:
+    _check_conversation([name])
     body[name] = value
+
+
+def _check_conversation(names: Iterable[str]) -> None:
+    """Refuse a second conversation: one of the two would be lost without a word."""
+    for name in names:
+        if name in _CONVERSATION:
+            raise InvalidStep(
+                f"{name} would replace the messages of this call. Instead: give them to chat or achat.", field=name
+            )
+
+
+def _check_mapping(name: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise InvalidStep(f"{name}={value!r} must be a dictionary.", field=name)
 
 
 def _limit(body: dict[str, Any], _: str, value: Any) -> None:
@@ -153,19 +175,37 @@ def _effort(body: dict[str, Any], _: str, value: Any) -> None:
     body["reasoning"] = {**body.get("reasoning", {}), "effort": value}
 
 
-def _reasoning(body: dict[str, Any], _: str, value: Any) -> None:
+def _reasoning(body: dict[str, Any], name: str, value: Any) -> None:
+    _check_mapping(name, value)
     body["reasoning"] = {**body.get("reasoning", {}), **value}
 
 
-def _tools(body: dict[str, Any], _: str, value: Any) -> None:
+def _tools(body: dict[str, Any], name: str, value: Any) -> None:
+    if not isinstance(value, list | tuple) or not all(isinstance(tool, Mapping) for tool in value):
+        raise InvalidStep(
+            f"{name}={value!r} must be a list of the API's dictionaries. Instead, for tools of LlamaIndex: "
+            "chat_with_tools or achat_with_tools.",
+            field=name,
+        )
     body["tools"] = [normal_tool(tool) for tool in value]
+
+
+def _images(_: dict[str, Any], name: str, value: Any) -> None:
+    """Refuse the images of LlamaIndex's former multi-modal LLMs, which the answer would silently be without."""
+    if value:
+        raise InvalidStep(
+            f"{name} cannot be carried beside a prompt. Instead: chat, with an ImageBlock in a user message.",
+            field=name,
+        )
 
 
 def _choice(body: dict[str, Any], _: str, value: Any) -> None:
     body["tool_choice"] = normal_choice(value)
 
 
-def _extra(body: dict[str, Any], _: str, value: Any) -> None:
+def _extra(body: dict[str, Any], name: str, value: Any) -> None:
+    _check_mapping(name, value)
+    _check_conversation(value)
     body.update(value)
 
 
@@ -194,6 +234,7 @@ _INTO_BODY: Final[Mapping[str, Callable[[dict[str, Any], str, Any], None]]] = {
     "tools": _tools,
     "tool_choice": _choice,
     "extra_body": _extra,
+    "image_documents": _images,
     "response_format": _format,
 }
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from llama_index.core.llms.function_calling import FunctionCallingLLM
     from llama_index_instrumentation.base import BaseEvent
 
-__all__ = ["METHODS", "AskingContracts", "Watch", "ask"]
+__all__ = ["METHODS", "AskingContracts", "Watch", "aask", "ask"]
 
 METHODS = (
     "chat", "achat", "stream_chat", "astream_chat", "complete", "acomplete", "stream_complete", "astream_complete",
@@ -35,17 +35,16 @@ METHODS = (
 
 def ask(llm: FunctionCallingLLM, method: str, text: str = "Hi.", **kwargs: Any) -> list[Any]:
     """Ask by any of the eight methods; return the response, or the chunks, as a list."""
-    given: Any = text if "complete" in method else question(text)
-    call = getattr(llm, method)
-    if not method.startswith("a"):
-        answer = call(given, **kwargs)
-        return list(answer) if isinstance(answer, Generator) else [answer]
+    if method.startswith("a"):
+        return run(aask(llm, method, text, **kwargs))
+    answer = getattr(llm, method)(text if "complete" in method else question(text), **kwargs)
+    return list(answer) if isinstance(answer, Generator) else [answer]
 
-    async def asked() -> list[Any]:
-        answer = await call(given, **kwargs)
-        return [chunk async for chunk in answer] if isinstance(answer, AsyncGenerator) else [answer]
 
-    return run(asked())
+async def aask(llm: FunctionCallingLLM, method: str, text: str = "Hi.", **kwargs: Any) -> list[Any]:
+    """Ask by an asynchronous one of the eight methods, on the current loop; see ``ask``."""
+    answer = await getattr(llm, method)(text if "complete" in method else question(text), **kwargs)
+    return [chunk async for chunk in answer] if isinstance(answer, AsyncGenerator) else [answer]
 
 
 def text_of(response: Any) -> str:
@@ -103,6 +102,18 @@ class Watch(BaseCallbackHandler):
         """Nothing to note."""
 
 
+class _Limiter:
+    """Counts who asks it."""
+
+    asked: int = 0
+
+    def acquire(self, num_tokens: int = 0) -> None:  # noqa: ARG002 - LlamaIndex's signature
+        self.asked += 1
+
+    async def async_acquire(self, num_tokens: int = 0) -> None:  # noqa: ARG002 - LlamaIndex's signature
+        self.asked += 1
+
+
 class AskingContracts(Contracts):
     """Contracts of the eight methods."""
 
@@ -127,6 +138,14 @@ class AskingContracts(Contracts):
         assert [name for name in told if "InProgress" not in name] == [f"{kind}StartEvent", f"{kind}EndEvent"]
         assert len(watch.started) == len(watch.ended) == 1
         assert len(server.requests()) == 1
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_every_method_asks_the_rate_limiter_once(self, server: Server, method: str) -> None:
+        """A user's own, common to LlamaIndex's LLMs."""
+        llm = server.llm()
+        llm.rate_limiter = limiter = _Limiter()
+        ask(llm, method)
+        assert limiter.asked == len(server.requests()) == 1
 
     @pytest.mark.parametrize("method", METHODS)
     def test_every_method_ends_its_event_when_the_service_fails(self, server: Server, method: str) -> None:

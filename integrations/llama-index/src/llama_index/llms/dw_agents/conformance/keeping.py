@@ -13,9 +13,11 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 from llama_index.core.async_utils import asyncio_run
 
-from llama_index.llms.dw_agents.conformance.server import Contracts, Reply, Server, blocking, question, run
+from llama_index.llms.dw_agents.conformance.asking import METHODS, aask
+from llama_index.llms.dw_agents.conformance.server import Contracts, Reply, Server, blocking, question, run, until
 
 __all__ = ["KeepingContracts"]
 
@@ -86,6 +88,21 @@ class KeepingContracts(Contracts):
             answers = [answer for some in pool.map(thread, range(4)) for answer in some]
         assert [answer.message.content for answer in answers] == ["Here."] * 40
         assert len(server.requests()) == 40
+
+    @pytest.mark.parametrize("method", [method for method in METHODS if method.startswith("a")])
+    def test_asynchronous_methods_leave_the_loop_free(self, server: Server, method: str) -> None:
+        """``CustomLLM`` answers them by the synchronous ones: agents would then wait one after the other."""
+        server.waits(0.5)
+        llm = server.llm()
+
+        async def beside() -> bool:
+            task = asyncio.create_task(aask(llm, method))
+            free = await until(lambda: server.running() == 1)
+            assert not task.done()
+            await task
+            return free
+
+        assert run(beside())
 
     def test_synchronous_calls_work_inside_a_running_loop(self, server: Server) -> None:
         """They may warn; a poller on the caller's loop would wait for ever."""
