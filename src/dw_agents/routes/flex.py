@@ -43,6 +43,7 @@ class FlexRoute:
 
     def __init__(self, shared: Shared, *, max_polls_per_second: float) -> None:
         self._shared = shared
+        self._poller = Poller(shared, finished=self._finished, lost=self._lost, rate=max_polls_per_second)
         self._submitter = Submitter(
             shared,
             limit=_SUBMISSIONS,
@@ -51,8 +52,8 @@ class FlexRoute:
             salvage=self._accepted,
             failed=self._not_accepted,
             dropped=self._dropped,
+            yields=self._poller.is_late,
         )
-        self._poller = Poller(shared, finished=self._finished, lost=self._lost, rate=max_polls_per_second)
         self._canceller = Canceller(shared)
         self._recall = Recall()
         self._resubmits: dict[Ticket, int] = {}

@@ -28,6 +28,8 @@ __all__ = ["Poller"]
 
 _LIMIT: Final = 128
 _TIMEOUT: Final = 60.0
+_LATE: Final = 0.1
+"""Seconds that a look may be overdue before submissions make room."""
 _FAILURES_IN_A_ROW: Final = 3
 """Polls that failed one after the other, of whatever jobs, that make all the others wait too."""
 _UNREADABLE: Final = 5
@@ -89,6 +91,12 @@ class Poller:
         if ticket in self._schedule:
             self._schedule.discard(ticket, self._shared.clock())
             self._pump()
+
+    def is_late(self) -> bool:
+        """Whether looks are overdue: this thread or the service is busy, and finished jobs come before new ones."""
+        now = self._shared.clock()
+        at = self._schedule.next_at(now)
+        return at is not None and at < now - _LATE
 
     def _pump(self) -> None:
         now = self._shared.clock()

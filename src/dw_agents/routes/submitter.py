@@ -34,6 +34,8 @@ _SOON: Final = 0.001
 """Seconds that a retry within the budget waits at least; 0.0 stands for the head of the queue."""
 _LONG_WAIT: Final = 10.0
 """Seconds that a service may ask to wait without the user being told."""
+_FEW: Final = 16
+"""Submissions that may be under way while more urgent requests are late."""
 _UNKNOWN_IN_A_ROW: Final = 3
 """Lost replies one after the other that count as push-back; a single one is bad luck."""
 
@@ -50,6 +52,7 @@ class Submitter:
         salvage: called with the ticket and the id found in a 2xx reply that broke off, where the id is enough.
         failed: called with the ticket and the error of a submission that is given up.
         dropped: called with a ticket whose caller left while it was sent, when it was not accepted.
+        yields: says whether other requests are late, so that only a few submissions may be under way.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Submitter:
         failed: Callable[[Ticket, StepError], None],
         dropped: Callable[[Ticket], None] | None = None,
         salvage: Callable[[Ticket, str], None] | None = None,
+        yields: Callable[[], bool] | None = None,
     ) -> None:
         self._shared = shared
         self._failed = failed
@@ -70,6 +74,7 @@ class Submitter:
         self._timeout = timeout
         self._accept = accept
         self._salvage = salvage
+        self._yields = yields
         self._queue: deque[Submission] = deque()
         self._sending: dict[Ticket, Submission] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -115,7 +120,7 @@ class Submitter:
                 self._queue.popleft()
                 continue
             wait = self._pace.opens_in(shared.clock())
-            if wait is None:
+            if wait is None or (self._pace.under_way >= _FEW and self._yields is not None and self._yields()):
                 return  # the next reply brings us back here
             if wait > 0.0:
                 if self._timer is None:
