@@ -248,6 +248,7 @@ async def test_a_raw_response_has_a_status_headers_and_the_object(
     raw = await result(ask(ours(kind)))
     assert raw.status_code == 200
     assert raw.headers["content-type"] == "application/json"
+    assert raw.elapsed.total_seconds() > 0
     assert (await result(raw.parse())).model in {MODEL, EMBEDDING_MODEL}
 
 

@@ -9,8 +9,10 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
+import openai
 import pytest
 import trio
 
@@ -52,6 +54,17 @@ async def test_a_limit_around_many_calls_cancels_all_of_them(emulator: Emulator,
         async with asyncio.timeout(0.5):
             await asyncio.gather(*[ASKS["chat"](client) for _ in range(20)])
     assert await asyncio.to_thread(eventually, lambda: not emulator.running())
+
+
+@pytest.mark.filterwarnings("ignore::dw_agents.openai.DoublewordWarning")
+async def test_the_time_limit_of_a_held_call_does_not_wait_for_a_sign_of_life(
+    make_emulator: MakeEmulator, closing: list[Any]
+) -> None:
+    closing.append(our_client(make_emulator(latency=3600, keepalive_every=1.0), "async"))
+    started = time.monotonic()
+    with pytest.raises(openai.APITimeoutError, match=r"timeout=1\.3 s"):
+        await closing[0].chat.completions.create(model=MODEL, messages=HELLO, seed=1, timeout=1.3)
+    assert 1.3 <= time.monotonic() - started < 1.9
 
 
 def test_a_cancel_scope_of_trio_cancels_its_job(emulator: Emulator) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import openai
 import pytest
 
-from dw_agents.errors import ConfigurationError, MissingAPIKey
+from dw_agents.errors import ConfigurationError, InvalidStep, MissingAPIKey
 from dw_agents.openai import deferred
 from dw_agents.openai.family import family
 from tests.openai_clients.support import EMBEDDING_MODEL, HELLO, KINDS, MODEL, Kind, collect, lines, result
@@ -73,6 +73,24 @@ async def test_an_azure_client_goes_where_it_is_told_with_the_key_for_there(
     assert chat.choices[0].message.content == response.output_text == held.choices[0].message.content
     assert (emulator.counters.flex, emulator.counters.lines, emulator.counters.realtime) == (3, 1, 0)
     assert not [value for request in emulator.requests for value in request.headers.values() if "of-azure" in value]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_realtime_stream_of_an_azure_client_goes_where_it_is_told_too(
+    emulator: Emulator, closing: list[Any], kind: Kind
+) -> None:
+    made = openai.AzureOpenAI if kind == "sync" else openai.AsyncAzureOpenAI
+    azure: Any = made(azure_endpoint="http://127.0.0.1:9", api_key="of-azure", api_version="2026-01-01", max_retries=0)
+    closing.append(azure)
+    ours = deferred(azure, api_key=emulator.api_key, base_url=emulator.base_url, service_tier="priority")
+    asked: dict[str, Any] = {"model": MODEL, "messages": HELLO}
+    chunks = await collect(ours.chat.completions.create(**asked, stream=True, extra_query={"a": "b"}))
+    assert chunks[-1].choices[0].finish_reason == "stop"
+    assert emulator.requests[-1].path.endswith("/v1/chat/completions?a=b")
+    assert not [value for value in emulator.requests[-1].headers.values() if "of-azure" in value]
+    with pytest.raises(InvalidStep) as caught:  # it would be polled where it is not
+        await result(ours.responses.create(model=MODEL, input="hello", background=True))
+    assert (caught.value.field, len(emulator.requests)) == ("background", 1)
 
 
 @pytest.mark.parametrize("kind", KINDS)

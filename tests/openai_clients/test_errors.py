@@ -10,6 +10,7 @@ import pytest
 
 import dw_agents
 from dw_agents import errors
+from dw_agents.openai import DoublewordWarning
 from dw_agents.openai.errors import InternalError, in_openai_terms
 from dw_agents.openai.family import family
 from tests.openai_clients.support import EMBEDDING_MODEL, HELLO, KINDS, MODEL, Kind, result
@@ -217,6 +218,15 @@ async def test_a_defect_of_ours_is_no_reason_for_the_sdk_to_submit_again(
 
 def _without_output(*_: object, **__: object) -> dict[str, Any]:
     raise KeyError("output")
+
+
+async def test_a_warning_that_is_an_error_is_the_sdks_too_so_that_it_does_not_send_what_was_stopped(
+    emulator: Emulator, ours: MakeClient
+) -> None:
+    with pytest.raises(DoublewordWarning, match=r"^seed") as caught:  # warnings are errors here
+        ours().chat.completions.create(model=MODEL, messages=HELLO, seed=1)
+    assert isinstance(caught.value, openai.OpenAIError)
+    assert emulator.counters.requests == 0
 
 
 async def test_an_answer_without_the_promised_shape_is_named_and_not_asked_again(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,7 +10,18 @@ import pytest
 from dw_agents.emulator import Emulator
 from dw_agents.translate.events import KEEP_ALIVE, chat_chunks, response_events
 from tests.emulator.support import ScriptedBackend
-from tests.openai_clients.support import HELLO, KINDS, MODEL, Kind, call, collect, our_client, result
+from tests.openai_clients.support import (
+    HELLO,
+    KINDS,
+    MODEL,
+    Kind,
+    call,
+    collect,
+    entered,
+    our_client,
+    result,
+    their_client,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,17 +83,39 @@ async def test_a_chat_stream_has_every_chunk_in_order(emulator: Emulator, kind: 
         ["content", "role"],
         ["reasoning_content"],
         ["content"],
-        ["tool_calls"],
-        ["tool_calls"],
+        *[["tool_calls"]] * 4,
         [],
     ]
-    assert [made.index for delta in deltas[3:5] for made in delta.tool_calls] == [0, 1]
-    assert [chunk.choices[0].finish_reason for chunk in chunks[:-1]] == [None] * 5 + ["tool_calls"]
+    made = [
+        (part.index, part.function.name, part.function.arguments) for delta in deltas[3:7] for part in delta.tool_calls
+    ]
+    assert made == [(0, "look", ""), (0, None, '{"at": 1}'), (1, "look", ""), (1, None, '{"at": 2}')]
+    assert [chunk.choices[0].finish_reason for chunk in chunks[:-1]] == [None] * 7 + ["tool_calls"]
     assert chunks[-1].choices == []
     assert chunks[-1].usage.total_tokens == 12
     assert [chunk.usage for chunk in (*chunks[:-1], *without_usage)] == [None] * (len(chunks) - 1 + len(without_usage))
     assert {chunk.id for chunk in chunks} == {emulator.jobs[0].id}
     assert {chunk.service_tier for chunk in chunks} == {"flex"}
+
+
+async def _kinds(manager: Any) -> list[str]:
+    """The kinds of events that a helper brings, those in a row once: how a text is cut is left to whoever sends it."""
+    async with entered(manager) as stream:
+        kinds = [event.type for event in await collect(stream)]
+    return [kind for kind, _ in groupby(kind for kind in kinds if kind != "chunk")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_helpers_events_come_in_the_order_of_a_realtime_stream(emulator: Emulator, kind: Kind) -> None:
+    ours, direct = our_client(emulator, kind), their_client(emulator, kind)
+    chats = [await _kinds(client.chat.completions.stream(model=MODEL, messages=HELLO)) for client in (ours, direct)]
+    assert chats[0] == chats[1]
+    assert len(chats[0]) > 3
+    mine, service = [await _kinds(client.responses.stream(model=MODEL, input="hello")) for client in (ours, direct)]
+    rest = iter(mine)
+    assert all(event in rest for event in service)  # the service leaves out some of OpenAI's, and we do not
+    await result(ours.close())
+    await result(direct.close())
 
 
 def test_a_refusal_has_events_of_its_own() -> None:

@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from dw_agents import Engine, MissingAPIKey
+from dw_agents.adapting import carry
 from dw_agents.errors import ConfigurationError, InvalidStep
 from dw_agents.openai import DoublewordWarning, OpenAI
 from dw_agents.translate.travel import Travel
@@ -219,6 +220,31 @@ async def test_a_header_of_a_single_call_that_does_not_arrive_is_said_once(
         client.chat.completions.create(model=MODEL, messages=HELLO, extra_headers={"x-team": "fjords"})
     client.chat.completions.create(model=MODEL, messages=HELLO, extra_headers={"x-team": "fjords"})
     assert emulator.counters.flex == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_header_that_a_call_or_a_given_engine_has_otherwise_is_said_too(
+    emulator: Emulator, ours: MakeClient, quick: Engine, kind: Kind
+) -> None:
+    asked: dict[str, Any] = {"model": MODEL, "input": "hello"}
+    client = ours(kind, default_headers={"X-Team": "fjords"})
+    await result(client.responses.create(**asked))  # as the engine sends it: warnings are errors here
+    with pytest.warns(DoublewordWarning, match="'x-team'"):
+        await result(client.responses.create(**asked, extra_headers={"X-Team": "lakes"}))
+    carry.forget_warnings()
+    with pytest.warns(DoublewordWarning, match="'x-team'.*engine of your own"):
+        await result(client.with_options(engine=quick).responses.create(**asked))
+    client.engine.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_key_in_the_default_headers_is_the_one_that_is_used_and_whose_receipt_is_shown(
+    emulator: Emulator, ours: MakeClient, kind: Kind
+) -> None:
+    headers = {"authorization": f"Bearer {emulator.api_key}"}
+    client = ours(kind, api_key="of-nobody", default_headers=headers)
+    await result(client.responses.create(model=MODEL, input="hello"))
+    assert client.engine.receipt().steps == 1
 
 
 async def test_how_a_call_travels_never_reaches_the_service(emulator: Emulator, ours: MakeClient) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import openai
 import pytest
+from multidict import CIMultiDict
 
 from dw_agents.emulator import Fault
+from dw_agents.proxy import background
 from dw_agents.proxy.background import Background
+from dw_agents.wire.http import Reply
 from tests.proxy.support import MODEL, ask, eventually
 
 if TYPE_CHECKING:
@@ -50,6 +53,7 @@ async def test_a_client_gets_an_id_at_once_and_finds_the_answer_under_it(
         {"latency": 60.0, "cancel_route": "delete"},
         {"latency": 60.0, "cancel_route": "post"},
         {"latency": 60.0, "cancel_route": "delete", "visible_after": 0.3},
+        {"latency": 60.0, "cancel_route": "post", "visible_after": 0.3},
     ],
     indirect=True,
 )
@@ -106,6 +110,24 @@ async def test_an_id_is_awaited_only_for_as_long_as_the_service_may_not_know_it(
         async with http.get(f"{proxy.base_url}/responses/{unknown}") as reply:
             assert reply.status == 404
         assert emulator.counters["GET /responses/{id}"] == number
+
+
+async def test_a_job_that_the_service_refuses_to_stop_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(background, "_PAUSES", (0.0,) * 5)
+    said = b'{"id": "resp_1", "object": "response", "status": "queued"}'
+
+    class Refusing:
+        async def request(self, method: str, *_: Any, **__: Any) -> Reply:
+            return Reply(200 if method == "GET" else 400, CIMultiDict(), said)
+
+    async def submission() -> Reply:
+        return Reply(202, CIMultiDict(), said)
+
+    relay: Any = Refusing()
+    await Background()._undo(relay, asyncio.create_task(submission()))
+    assert "resp_1 could not be cancelled" in caplog.text
 
 
 def test_ids_are_forgotten_once_the_service_knows_them() -> None:

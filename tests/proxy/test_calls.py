@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import openai
@@ -124,6 +125,18 @@ async def test_a_time_limit_in_the_header_ends_the_call_and_its_job(
     async with http.post(f"{proxy.base_url}/responses", json=ask(), headers={"X-DW-Agents-Timeout": "0.3"}) as reply:
         assert (reply.status, (await reply.json())["error"]["code"]) == (504, "deadline_exceeded")
     assert await eventually(lambda: not emulator.running())
+
+
+@pytest.mark.filterwarnings("ignore::dw_agents.adapting.carry.DoublewordWarning")
+@pytest.mark.parametrize("emulator", [{"latency": 30.0, "keepalive_every": 1.0}], indirect=True)
+async def test_a_time_limit_of_the_blocking_form_does_not_wait_for_a_sign_of_life(
+    proxy: Proxy, http: ClientSession
+) -> None:
+    url, headers = f"{proxy.base_url}/chat/completions", {"X-DW-Agents-Timeout": "1.3"}
+    started = time.monotonic()
+    async with http.post(url, json=chat(seed=1), headers=headers) as reply:
+        assert (reply.status, (await reply.json())["error"]["code"]) == (504, "deadline_exceeded")
+    assert 1.3 <= time.monotonic() - started < 1.9
 
 
 async def test_a_time_limit_that_is_no_number_is_refused(proxy: Proxy, http: ClientSession) -> None:

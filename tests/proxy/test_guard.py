@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -138,10 +140,21 @@ async def test_a_page_that_lets_its_own_name_point_here_is_refused(make_proxy: M
     for host, status in (("evil.example", 403), ("evil.example:8787", 403), ("localhost:8787", 200), ("[::1]:1", 200)):
         async with http.get(f"{proxy.base_url}/models", headers={"Host": host}) as reply:
             assert reply.status == status, host
+    for host in ("[", "[zz]:80", "localhost:8787@evil.example"):
+        async with http.get(f"{proxy.base_url}/models", headers={"Host": host}) as reply:
+            assert (reply.status, (await reply.json())["error"]["code"]) == (403, "host_refused"), host
     guarded = await make_proxy(token=Secret(TOKEN))
     sent = {"Host": "inference.internal", "Authorization": f"Bearer {TOKEN}"}
     async with http.get(f"{guarded.base_url}/models", headers=sent) as reply:
         assert reply.status == 200
+
+
+async def test_a_program_of_old_that_names_no_host_is_served(proxy: Proxy) -> None:
+    address = urlsplit(proxy.base_url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(b"GET /v1/models HTTP/1.0\r\n\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.0 200 OK\r\n")
+    writer.close()
 
 
 async def test_health_is_told_without_a_token(make_proxy: MakeProxy, http: ClientSession) -> None:

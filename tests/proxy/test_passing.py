@@ -144,6 +144,16 @@ async def test_a_packed_upload_arrives_unpacked_and_whole(
         assert await reply.read() == b"many words"
 
 
+@pytest.mark.parametrize("path", ["/responses", "/files"])
+async def test_a_body_that_is_not_packed_as_it_says_is_the_client_s_error(
+    emulator: Emulator, proxy: Proxy, http: ClientSession, path: str
+) -> None:
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    async with http.post(proxy.base_url + path, data=b'{"model": "m"}', headers=headers) as reply:
+        assert (reply.status, (await reply.json())["error"]["code"]) == (400, "invalid_body")
+    assert [job.id for job in emulator.jobs] == []
+
+
 async def test_a_reply_passes_while_it_comes(make_service: MakeService, make_proxy: MakeProxy) -> None:
     seen = asyncio.Event()
 

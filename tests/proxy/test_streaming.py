@@ -35,7 +35,8 @@ async def test_a_tool_call_is_streamed_as_chat_streams_it(emulator: Emulator, pr
         )
         chunks = [chunk async for chunk in stream]
     calls = [call for chunk in chunks for choice in chunk.choices for call in choice.delta.tool_calls or ()]
-    assert [(call.index, call.function.name) for call in calls if call.function] == [(0, "get_weather")]
+    assert [(call.index, call.function.name) for call in calls if call.function] == [(0, "get_weather"), (0, None)]
+    assert "city" in "".join(call.function.arguments or "" for call in calls if call.function)
     assert [choice.finish_reason for chunk in chunks for choice in chunk.choices][-1] == "tool_calls"
     assert chunks[-1].usage is not None
     assert emulator.counters.flex == 1

@@ -16,7 +16,7 @@ from dw_agents.errors import DwAgentsError
 from dw_agents.openai.deferral import Deferral
 from dw_agents.openai.errors import at_construction
 from dw_agents.openai.family import Underlying, underlying_of, wrapped
-from dw_agents.openai.request import lasting_headers
+from dw_agents.openai.request import bearer_of, lasting_headers
 from dw_agents.openai.transport import AsyncTransport, Transport
 from dw_agents.translate.travel import Travel
 
@@ -38,12 +38,14 @@ class _Settings:
     travel: Travel
     _given_engine: Engine | None
     _step_headers: Mapping[str, str]
+    _key_in_headers: str
 
     def _under(self, http_client: Any, default_headers: Mapping[str, Any] | None, engine: Engine | None) -> Any:
         """Build the HTTP client of this client around the user's, or around one that is made when it is needed."""
         asynchronous = isinstance(self, openai.AsyncOpenAI)
         underlying = underlying_of(http_client) or Underlying(asynchronous=asynchronous, client=http_client)
         self._given_engine = engine
+        self._key_in_headers = bearer_of(default_headers)
         own = None if underlying.given is None else underlying.given.headers
         self._step_headers = lasting_headers(own, default_headers)
         deferral = Deferral(self.travel, hx=underlying.hx, engine=engine, headers=self._step_headers)
@@ -74,7 +76,8 @@ class _Settings:
     def _engine(self, api_key: object, base_url: str) -> Engine:
         if self._given_engine is not None:
             return self._given_engine
-        return Engine.shared(api_key=api_key, base_url=base_url, headers=dict(self._step_headers) or None)
+        key = self._key_in_headers or api_key
+        return Engine.shared(api_key=key, base_url=base_url, headers=dict(self._step_headers) or None)
 
 
 class OpenAI(_Settings, openai.OpenAI):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dw_agents import Engine
-from dw_agents.adapting.carry import DoublewordWarning, warn_once
+from dw_agents.adapting.carry import warn_once
 from dw_agents.config import resolve_account
 from dw_agents.errors import DeadlineExceeded, DwAgentsError, InvalidStep, MalformedAnswer, SubmissionUnknown
 from dw_agents.openai.errors import at_construction, in_openai_terms
@@ -179,6 +179,6 @@ class Deferral:
 
     def raised(self, error: BaseException, request: Any) -> BaseException:
         """Return what the SDK's caller gets to see."""
-        if isinstance(error, DoublewordWarning):
+        if isinstance(error, Warning):
             return at_construction(error)  # raised where warnings are errors
         return in_openai_terms(error, request, self.hx.Response) if isinstance(error, Exception) else error

@@ -69,7 +69,7 @@ class HeldCall:
     async def arun(self, client: Any) -> Any:
         """Do the same on an event loop, with an ``AsyncClient``."""
         try:
-            while (pause := await self._aonce(client)) is not None:  # noqa: ASYNC110 - a pause, not a wait for an event
+            while (pause := await self._alimited(client)) is not None:  # noqa: ASYNC110 - a pause, no wait for an event
                 await anyio.sleep(pause)
             return self._finish(await self._acollect(client))
         except BaseException as error:
@@ -91,6 +91,12 @@ class HeldCall:
         except (self._deferral.hx.HTTPError, RuntimeError) as error:
             return self._broken(error, client)
         return self._holding.ended()
+
+    async def _alimited(self, client: Any) -> float | None:
+        """Send the call once, and end it at the time limit; a thread notices that at the next sign of life only."""
+        with anyio.move_on_after(self._holding.left()):
+            return await self._aonce(client)
+        raise self._holding.overdue()
 
     async def _aonce(self, client: Any) -> float | None:
         try:

@@ -23,7 +23,16 @@ from dw_agents.wire import UNREADABLE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Asked", "drop_own_headers", "endpoint_of", "key_of", "lasting_headers", "read", "warn_of_headers"]
+__all__ = [
+    "Asked",
+    "bearer_of",
+    "drop_own_headers",
+    "endpoint_of",
+    "key_of",
+    "lasting_headers",
+    "read",
+    "warn_of_headers",
+]
 
 _DEPLOYMENT: Final = re.compile(r"/deployments/.+$")
 _OF_THE_SERVICE_VERSION: Final = "api-version"
@@ -96,8 +105,7 @@ def key_of(request: Any) -> str:
     Raises:
         MissingAPIKey: it carries none that could be used.
     """
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    found = token.strip() if scheme.lower() == "bearer" else request.headers.get("api-key", "")
+    found = bearer_of(request.headers) or request.headers.get("api-key", "")
     if not found:
         raise MissingAPIKey(
             "The request carries no key that can be used on the service's tiers. Give one: OpenAI(api_key=...) or "
@@ -105,6 +113,15 @@ def key_of(request: Any) -> str:
             field="api_key",
         )
     return str(found)
+
+
+def bearer_of(headers: Mapping[str, Any] | None) -> str:
+    """Return the key in the ``Authorization`` of some headers; empty where there is none."""
+    for name, value in (headers or {}).items():
+        scheme, _, token = value.partition(" ") if isinstance(value, str) else ("", "", "")
+        if name.lower() == "authorization" and scheme.lower() == "bearer":
+            return token.strip()
+    return ""
 
 
 def lasting_headers(*given: Mapping[str, Any] | None) -> dict[str, str]:

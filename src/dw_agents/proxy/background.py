@@ -36,6 +36,7 @@ _VISIBLE_WITHIN: Final = 30.0
 """Seconds in which the service may not yet know an id that it has just given."""
 _PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 5.0)
 _STOP_TRIES: Final = 5
+_GONE: Final = frozenset({404, 410})
 
 
 class Background:
@@ -113,6 +114,9 @@ class Background:
         if job is None or job.status not in UNFINISHED:
             return _relayed(found)
         deleted = await self._known(relay, "DELETE", ident)
+        if judge_read(deleted.status) is Verdict.FATAL and deleted.status not in _GONE:
+            # It has OpenAI's cancel after all, and did not know the id yet when that was asked for.
+            return _relayed(await _request(relay, "POST", f"/responses/{ident}/cancel"))
         if judge_read(deleted.status) is not Verdict.ACCEPTED:
             return _relayed(deleted)
         gone = {**msgspec.json.decode(found.body), "status": "cancelled", "background": True}
@@ -162,7 +166,7 @@ class Background:
                 response = await self.cancel(relay, ident)
             except Refused:
                 response = None
-            if response is not None and judge_read(response.status) in {Verdict.ACCEPTED, Verdict.FATAL}:
+            if response is not None and (judge_read(response.status) is Verdict.ACCEPTED or response.status in _GONE):
                 return
             await asyncio.sleep(pause)
         log.warning("%s could not be cancelled; its client has left, it runs on and will be billed.", ident)

@@ -9,6 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
+import anyio
 
 from dw_agents.errors import DwAgentsError
 from dw_agents.translate.held import Lines
@@ -36,12 +37,19 @@ async def held(relay: Relay, holding: Holding) -> tuple[str, bytes]:
         StepError: what went wrong.
     """
     try:
-        while (pause := await _once(relay, holding)) is not None:  # noqa: ASYNC110 - a pause, not a wait for an event
+        while (pause := await _limited(relay, holding)) is not None:  # noqa: ASYNC110 - a pause, not a wait for an event
             await asyncio.sleep(pause)
         return holding.finish(await _collect(relay, holding.answer_path))
     except BaseException as error:
         holding.failed(error)
         raise
+
+
+async def _limited(relay: Relay, holding: Holding) -> float | None:
+    """Send the call once, and end it at the time limit, whether the service gives signs of life or not."""
+    with anyio.move_on_after(holding.left()):
+        return await _once(relay, holding)
+    raise holding.overdue()
 
 
 async def _once(relay: Relay, holding: Holding) -> float | None:

@@ -4,8 +4,9 @@ Owns: the order of events and chunks, and the framing of server-sent events. Pur
 
 A Response: ``response.created``, ``response.in_progress``, then for each output item ``response.output_item.added``,
 the events of its parts, ``response.output_item.done``; at the end ``response.completed`` or ``response.incomplete``
-with the whole. A chat completion: a chunk with the role, chunks with what was thought and said, a chunk for each tool
-call, the finish reason, the usage if it was asked for, ``[DONE]``. Texts come whole, in one event each.
+with the whole. A chat completion: a chunk with the role, chunks with what was thought and said, two for each tool call
+(its name, its arguments), the finish reason, the usage if it was asked for, ``[DONE]``. Texts come whole, in one event
+each.
 """
 
 from __future__ import annotations
@@ -138,4 +139,9 @@ def _deltas(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if message.get(name):
             yield {name: message[name]}
     for index, call in enumerate(message.get("tool_calls") or ()):
-        yield {"tool_calls": [{"index": index, **call}]}
+        function = call.get("function") or {}
+        if not function.get("arguments"):
+            yield {"tool_calls": [{"index": index, **call}]}
+            continue
+        yield {"tool_calls": [{"index": index, **call, "function": {**function, "arguments": ""}}]}
+        yield {"tool_calls": [{"index": index, "function": {"arguments": function["arguments"]}}]}

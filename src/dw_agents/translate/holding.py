@@ -69,13 +69,33 @@ class Holding:
         """Where the service keeps the answer whole, once ``ended`` has returned None."""
         return f"/responses/{self._reader.response_id}"
 
+    def left(self) -> float | None:
+        """Return the seconds until the caller's time limit; None where there is none.
+
+        Raises:
+            DeadlineExceeded: it has passed.
+        """
+        limit = self._hold.step.timeout
+        left = None if limit is None else limit - (time.monotonic() - self.ticket.submitted_at)
+        if left is not None and left <= 0:
+            raise self.overdue()
+        return left
+
+    def overdue(self) -> DeadlineExceeded:
+        """Return the error that says that the caller's time limit has passed."""
+        return DeadlineExceeded(
+            f"{self.ticket} had no answer within timeout={self._hold.step.timeout:g} s. It was sent in the blocking "
+            "chat form, which the service goes on with and bills. Give more time, or use service_tier='priority'.",
+            ticket=self.ticket,
+        )
+
     def begins(self) -> float:
         """Note that the call is about to be sent; returns the seconds of silence to bear.
 
         Raises:
             DeadlineExceeded: the caller's time limit has passed.
         """
-        left = self._left()
+        left = self.left()
         self._reader = HeldAnswer()
         self.ticket.posts += 1
         self.ticket.progress("submitting")
@@ -93,7 +113,7 @@ class Holding:
             self._reader.line(text)
         except ValueError as error:
             raise MalformedAnswer(f"{self.ticket}: its stream cannot be read ({error}).", ticket=self.ticket) from error
-        self._left()
+        self.left()
 
     def ended(self) -> float | None:
         """Judge a stream that came to its end; None: the answer is there.
@@ -129,7 +149,7 @@ class Holding:
         Raises:
             StepError: it was tried often enough.
         """
-        self._left()
+        self.left()
         said = f"{self.ticket}: no connection could be made ({why}); the service has accepted nothing."
         return self._later(ServiceUnreachable(said, ticket=self.ticket), None)
 
@@ -139,7 +159,7 @@ class Holding:
         Raises:
             StepError: it may not be sent again.
         """
-        self._left()
+        self.left()
         return self._unknown(why)
 
     def client_closed(self, *, sent: bool) -> StepError:
@@ -179,20 +199,6 @@ class Holding:
         went_wrong = isinstance(error, ServiceError | MalformedAnswer)
         self.ticket.settle(error=error, state="failed" if went_wrong else "cancelled")
 
-    def _left(self) -> float | None:
-        """Return the seconds until the caller's time limit."""
-        limit = self._hold.step.timeout
-        if limit is None:
-            return None
-        left = limit - (time.monotonic() - self.ticket.submitted_at)
-        if left <= 0:
-            raise DeadlineExceeded(
-                f"{self.ticket} had no answer within timeout={limit:g} s. It was sent in the blocking chat form, which "
-                "the service goes on with and bills. Give more time, or use service_tier='priority'.",
-                ticket=self.ticket,
-            )
-        return left
-
     def _job_failed(self, said: Mapping[str, object]) -> float:
         code = said.get("code")
         status = code if isinstance(code, int) else None
@@ -214,7 +220,7 @@ class Holding:
         if delay is None:
             raise error
         pause = max(delay, wait or 0.0)
-        left = self._left()
+        left = self.left()
         return pause if left is None else min(pause, left)
 
     def _unknown(self, what: str) -> float:
