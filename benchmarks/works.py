@@ -160,6 +160,7 @@ WORKS: Final = (
             Side("ours, with uvloop, without journal", FLEX, BEST, must={"cpu_ms": 0.6, "extra": 0.3}),
             Side("ours, LangChain ainvoke, defaults", FLEX, {**DEFAULTS, "via": "langchain"}, must={"cpu_ms": 1.6}),
             Side("ours, LlamaIndex achat, defaults", FLEX, {**DEFAULTS, "via": "llama_index"}, must={"cpu_ms": 1.6}),
+            Side("ours, drop-in AsyncOpenAI, chat, defaults", FLEX, {**DEFAULTS, "via": "openai"}),
             Side("the floor: bare aiohttp", "clients.bare", {"seconds": 2, "uvloop": False}),
             Side("the floor: bare aiohttp on uvloop", "clients.bare", {"seconds": 2, "uvloop": True}),
             PEER_DEFAULTS,

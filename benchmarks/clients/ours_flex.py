@@ -1,7 +1,7 @@
-"""Flex calls on dw-agents: through the engine, LangChain or LlamaIndex; all at once, or so many at a time.
+"""Flex calls on dw-agents, by any of its ways in; all at once, or so many at a time.
 
-Asked for: ``via`` (engine, langchain, langchain_threads, llama_index), ``calls``, ``at_a_time`` (0: all), ``tier``,
-``window`` and ``options`` of the engine.
+Asked for: ``via`` (engine, langchain, langchain_threads, llama_index, openai), ``calls``, ``at_a_time`` (0: all),
+``tier``, ``window`` and ``options`` of the engine.
 """
 
 from __future__ import annotations
@@ -68,7 +68,26 @@ def through_llama_index(given: dict[str, Any]) -> Ask:
     return ask
 
 
-WAYS = {"engine": through_engine, "langchain": through_langchain, "llama_index": through_llama_index}
+def through_openai(given: dict[str, Any]) -> Ask:
+    """Ask with the drop-in client's ``chat.completions.create``."""
+    from dw_agents.openai import AsyncOpenAI
+
+    client = AsyncOpenAI(api_key=given["api_key"], base_url=given["base_url"])
+
+    async def ask(number: int) -> object:
+        tier: Any = "priority" if number < 0 else given.get("tier", "flex")
+        messages: Any = [{"role": "user", "content": prompt(number)}]
+        return await client.chat.completions.create(model=MODEL, messages=messages, service_tier=tier)
+
+    return ask
+
+
+WAYS = {
+    "engine": through_engine,
+    "langchain": through_langchain,
+    "llama_index": through_llama_index,
+    "openai": through_openai,
+}
 
 
 async def on_a_loop(given: dict[str, Any]) -> Watch:

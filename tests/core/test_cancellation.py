@@ -118,6 +118,18 @@ def test_a_step_cancelled_before_it_is_visible_is_cancelled_all_the_same() -> No
         assert nothing_runs(emulator)
 
 
+def test_a_job_that_becomes_visible_between_the_two_ways_to_cancel_is_cancelled(
+    engine: Engine, emulator: Emulator
+) -> None:
+    """The way that the service has did not find the job yet, and the other one is refused."""
+    emulator.faults.add("status", route=CANCEL, status=404, times=1)
+    emulator.faults.add("status", route=DELETE, status=400, times=1)
+    ticket = engine.submit(step())
+    assert eventually(lambda: ticket.response_id is not None)
+    ticket.cancel()
+    assert nothing_runs(emulator)
+
+
 def test_cancelled_steps_are_not_polled_any_more(engine: Engine, emulator: Emulator) -> None:
     ticket = engine.submit(step())
     assert eventually(lambda: ticket.response_id is not None)

@@ -69,7 +69,8 @@ class Canceller:
             if status == 404:
                 if since > VISIBLE_WITHIN or tries >= _TRIES:
                     return True
-            elif status is not None and judge_read(status) is Verdict.FATAL:
+            elif status is not None and judge_read(status) is Verdict.FATAL and since > VISIBLE_WITHIN:
+                # Earlier, it may have become visible between the two ways to cancel, of which a service has one.
                 return False
             tries += 1
             if tries > _TRIES:
