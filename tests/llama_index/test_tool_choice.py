@@ -47,7 +47,7 @@ async def test_every_shape_of_a_choice_is_taken(emulator: Emulator, llm: Doublew
 @pytest.mark.parametrize(
     "choice",
     ["halve", "", 3, True, [], double, {"type": "auto"}, {"type": "function", "name": "halve"}, {"type": "tool"}],
-    ids=str,
+    ids=lambda choice: getattr(choice, "__name__", str(choice)),
 )
 async def test_any_other_choice_is_refused_before_anything_is_sent(
     emulator: Emulator, llm: DoublewordLLM, choice: Any
