@@ -200,6 +200,8 @@ class _Writer(Writer):
         self._store = store
         self._asked_again: list[Change] = []
         self._owed: list[Change] = []
+        self._underway = []
+        self._at_work = threading.Lock()
         self._pending: list[Change] = []
         self._timer: asyncio.TimerHandle | None = None
         self.dead = False
