@@ -28,7 +28,7 @@ needs_extra = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def backend() -> Iterator[LocalBackend]:
     """One model for all tests; it loads with the first request where ``start`` was not called."""
-    shared = LocalBackend(max_tokens=40)
+    shared = LocalBackend(max_tokens=40, threads=1)  # more would spin beside other tests
     yield shared
     asyncio.run(shared.close())
 
@@ -58,6 +58,7 @@ def test_tool_results_become_notes_and_media_is_named() -> None:
 
 @pytest.mark.local
 @needs_extra
+@pytest.mark.timeout(300)
 class TestWithTheModel:
     async def test_the_model_writes_text_and_counts_its_own_tokens(self, backend: LocalBackend) -> None:
         body = await backend.chat({"model": "m", "messages": user("What is the capital of France?")})
@@ -114,7 +115,7 @@ class TestWithTheModel:
         assert longest < 0.2
 
     async def test_a_prompt_over_the_context_is_refused(self) -> None:
-        small = LocalBackend(context=256)
+        small = LocalBackend(context=256, threads=1)
         await small.start()
         with pytest.raises(UpstreamError, match="context") as caught:
             await small.chat({"model": "m", "messages": user("word " * 2000)})
