@@ -241,7 +241,7 @@ async def test_a_header_that_a_call_or_a_given_engine_has_otherwise_is_said_too(
 async def test_a_key_in_the_default_headers_is_the_one_that_is_used_and_whose_receipt_is_shown(
     emulator: Emulator, ours: MakeClient, kind: Kind
 ) -> None:
-    headers = {"authorization": f"Bearer {emulator.api_key}"}
+    headers = {"Authorization": f"Bearer {emulator.api_key}"}
     client = ours(kind, api_key="of-nobody", default_headers=headers)
     await result(client.responses.create(model=MODEL, input="hello"))
     assert client.engine.receipt().steps == 1
