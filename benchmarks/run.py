@@ -104,7 +104,7 @@ def main() -> None:
     print("\n".join(verdict))
     if options.only is None and options.side is None and not options.quick:
         text = ["# Results", "", versions(), ""]
-        text += ["Medians (least to most), ratios to the first row of ours; ✓ and ✗: what issue 6 asks for.", ""]
+        text += ["Medians (least to most), ratios to the first row of ours; ✓ and ✗: the bounds of `works.py`.", ""]
         for work in works:
             text += work_table(work, results[work.name])
         text += [
